@@ -26,21 +26,41 @@ fn counts(folder: &Path) -> Vec<(String, String)> {
     messages.map(|space| (space["kernel"].as_str().unwrap().to_owned(), space["valid"].to_string())).collect()
 }
 
+/// The counts that Python finds for styles.py by trying all combinations.
+const STYLES: &[(&str, &str)] = &[
+    ("closures", "53"),
+    ("changes", "16"),
+    ("arrays", "864"),
+    ("statements", "370"),
+    ("named_arguments", "20"),
+    ("loops", "29"),
+    ("functions", "2520"),
+    ("returned", "732"),
+    ("tuples", "48"),
+    ("formats", "1850"),
+    ("statements_around", "384"),
+    ("small", "3"),
+    ("large", "4"),
+];
+
 #[test]
 fn spaces_are_as_large_as_in_the_tuner_they_are_from() {
     // Not here: a reduction of 2376 variants. Kernel Tuner's published reductions have 42, 216 (CUDA), 108 and 540 (OpenCL) variants, BAT's
     // 72, 1760 and 4224; no published file with 2376 was found. A script of that kind is below.
-    let cases: [(&str, &[(&str, &str)]); 9] = [
+    let cases: [(&str, &[(&str, &str)]); 12] = [
         ("matmul.py", &[("matmul", "44")]),
         ("pnpoly.py", &[("cn_pnpoly_host", "5456")]),
         ("expdist.py", &[("ExpDist", "960"), ("reduce_cross_term", "32")]),
         ("spmv.py", &[("spmv_kernel", "128")]),
         ("vector_add.py", &[("vector_add", "30")]),
         ("hotspot.py", &[("calculate_temp", "78755")]),
+        ("styles.py", STYLES),
         // As Python counts them.
         ("convolution_milo.json", &[("convolution_kernel", "4362")]),
         ("dedispersion_milo.json", &[("dedispersion_kernel", "11130")]),
         ("nbody.json", &[("nbody_kernel", "1568")]),
+        ("ktt.json", &[("transpose", "285")]),
+        ("lists.json", &[("transpose", "75")]),
     ];
     for (file, expected) in cases {
         let folder = tempfile::tempdir().unwrap();
@@ -146,6 +166,22 @@ fn no_package_is_written_for_an_unreadable_file() {
             "e.py",
             "from kernel_tuner import tune_kernel\ntune_kernel('k', 'k.cu', 1, [], {'x': [1]}, restrictions=['x > 1'])\n",
             "no variant of `k` satisfies its restrictions",
+        ),
+        (
+            "h.py",
+            "from kernel_tuner import tune_kernel\ntune_kernel('k', 'k.cu', 1, [], {'x': []})\n",
+            "`x` of `k` has no values",
+        ),
+        (
+            "i.py",
+            "from kernel_tuner import tune_kernel\nclass A:\n    def run(self):\n        tune_kernel('k', 'k.cu', 1, [], self.params)\n",
+            "line 4: this call of `tune_kernel` is not reached: it is in a class",
+        ),
+        // A list that a loop fills whose end is unknown.
+        (
+            "j.py",
+            "from kernel_tuner import tune_kernel\nx = []\nwhile read() < 3:\n    x.append(1)\ntune_kernel('k', 'k.cu', 1, [], {'x': x})\n",
+            "line 5: the values of `x` are not literal: `x` (line 4) is changed where only a run tells whether",
         ),
         // Never run, and its loops are not followed without end.
         ("f.py", "x = [i for i in range(10**12)]\nwhile True:\n    pass\n", "no call of `tune_kernel` can be found"),

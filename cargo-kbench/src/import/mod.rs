@@ -51,6 +51,20 @@ pub enum ImportError {
     /// The script does not call `tune_kernel`.
     #[error("no call of `tune_kernel` can be found; name the script that calls it")]
     NoCall,
+    /// The call of `tune_kernel` is not among the statements that are read.
+    #[error(
+        "line {0}: this call of `tune_kernel` is not reached: it is in a class, or where only a run of the script gets to; \
+         call it in a function or at the end of the script"
+    )]
+    Unreached(usize),
+    /// A parameter has no values.
+    #[error("`{parameter}` of `{kernel}` has no values")]
+    NoValues {
+        /// The kernel.
+        kernel: String,
+        /// The parameter.
+        parameter: String,
+    },
     /// A call lacks a part that a table needs.
     #[error("{place}: {what}; write it as a literal and try again")]
     Call {

@@ -17,6 +17,10 @@ pub fn package(mut problems: Vec<Problem>, origin: &Path, name: Option<&str>) ->
     let mut tables = String::new();
     let mut references = String::new();
     for problem in &mut problems {
+        if let Some(empty) = problem.parameters.iter().find(|parameter| parameter.values.is_empty()) {
+            let (kernel, parameter) = (problem.name.clone(), empty.name.clone());
+            return Err(ImportError::NoValues { kernel, parameter });
+        }
         let space = problem.space().ok_or_else(|| ImportError::Empty(problem.name.clone()))?;
         let source = add_source(problem, &mut files);
         leave_out_archs(problem);

@@ -1,14 +1,16 @@
 //! Calls and subscripts in a script that is read and never run.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use tree_sitter::Node;
 
-use super::evaluate::named;
+use super::evaluate::{is_spread, named};
 use super::interpret::{Flow, Interpreter};
+use super::method::{is_reversed, method, sort};
 use super::numpy::{self, Arguments};
-use super::operators::{binary, compare, shown};
-use super::value::{MOST_ITEMS, Number, Value};
+use super::operators::{binary, compare, distinct, shown};
+use super::value::{Closure, MOST_ITEMS, Number, Value};
 
 /// A call of `tune_kernel`.
 #[derive(Clone)]
@@ -16,25 +18,12 @@ pub struct TuneCall<'t> {
     pub node: Node<'t>,
     pub positional: Vec<Value<'t>>,
     pub named: Vec<(String, Value<'t>)>,
+    /// The variables of the script at this call.
+    pub globals: HashMap<String, Value<'t>>,
 }
 
 fn unknown<'t>() -> Value<'t> {
     Value::unknown("")
-}
-
-/// `value[index]`.
-pub fn item<'t>(value: &Value<'t>, index: &Value<'t>) -> Value<'t> {
-    if matches!(value, Value::Unknown(_)) {
-        return value.clone();
-    }
-    if let Value::Dict(entries) = value {
-        let entries = entries.borrow();
-        let found = entries.iter().find(|(key, _)| key.equals(index) == Some(true));
-        return found.map_or_else(unknown, |(_, value)| value.clone());
-    }
-    let (Some(items), Some(index)) = (value.items(), index.integer()) else { return unknown() };
-    let at = if index < 0 { index + items.len() as i64 } else { index };
-    usize::try_from(at).ok().and_then(|at| items.get(at).cloned()).unwrap_or_else(unknown)
 }
 
 /// `value[from:to:step]` of a list.
@@ -91,9 +80,9 @@ impl<'t> Interpreter<'t> {
                         arguments.named.push((self.source(name).to_owned(), value));
                     }
                 }
-                "list_splat" => {
-                    let spread = named(argument).first().map(|&inner| self.eval(inner));
-                    arguments.positional.extend(spread.and_then(|value| value.items()).unwrap_or_default());
+                _ if is_spread(argument) => {
+                    let spread = self.eval(argument);
+                    arguments.positional.extend(spread.items().unwrap_or_default());
                 }
                 "dictionary_splat" => {
                     if let Some(Value::Dict(entries)) = named(argument).first().map(|&inner| self.eval(inner)) {
@@ -114,14 +103,18 @@ impl<'t> Interpreter<'t> {
     /// `function(arguments)`.
     pub fn call(&mut self, node: Node<'t>) -> Value<'t> {
         let Some(called) = node.child_by_field_name("function") else { return self.unknown(node, "cannot be read") };
-        let function = self.eval(called);
+        let function = match named(called)[..] {
+            // `*f(x)`, of which the grammar makes a call of `*f`.
+            [inner] if called.kind() == "list_splat" => self.eval(inner),
+            _ => self.eval(called),
+        };
         let arguments = self.arguments(node.child_by_field_name("arguments"));
         let result = match &function {
             Value::Name(name) if name.rsplit('.').next() == Some("tune_kernel") => {
                 // A script may change its dictionary of parameters and call again.
                 let positional = arguments.positional.iter().map(Value::snapshot).collect();
                 let named = arguments.named.iter().map(|(name, value)| (name.clone(), value.snapshot())).collect();
-                self.calls.push(TuneCall { node, positional, named });
+                self.calls.push(TuneCall { node, positional, named, globals: self.globals.clone() });
                 Value::Tuple([self.unknown(node, "is only known when the script runs"), unknown()].into())
             }
             Value::Name(name) => match name.strip_prefix("numpy.").or_else(|| name.strip_prefix("np.")) {
@@ -136,8 +129,14 @@ impl<'t> Interpreter<'t> {
                 Some(function) => numpy::call(function, &arguments).unwrap_or_else(unknown),
                 None => self.builtin(name, &arguments),
             },
-            Value::Method(object, name) => method(object, name, &arguments),
-            Value::Function(function) => self.user(*function, arguments),
+            Value::Method(object, name) => method(object, name, &arguments).unwrap_or_else(|| {
+                if matches!(**object, Value::List(_) | Value::Dict(_)) {
+                    let text = self.source(node).lines().next().unwrap_or_default().to_owned();
+                    self.note(node, format!("`{text}` is passed over: this method is not known here"));
+                }
+                unknown()
+            }),
+            Value::Function(function) => self.user(function, arguments),
             Value::Unknown(_) => function.clone(),
             _ => unknown(),
         };
@@ -145,12 +144,12 @@ impl<'t> Interpreter<'t> {
     }
 
     /// Evaluates a function of the script with these arguments.
-    fn user(&mut self, function: Node<'t>, arguments: Arguments<'t>) -> Value<'t> {
-        let Some(body) = function.child_by_field_name("body") else { return unknown() };
-        let scope = self.bind(function, arguments);
-        self.locals.push(scope);
+    fn user(&mut self, function: &Closure<'t>, arguments: Arguments<'t>) -> Value<'t> {
+        let Some(body) = function.node.child_by_field_name("body") else { return unknown() };
+        let variables = self.bind(function.node, arguments);
+        self.push(function, variables);
         self.depth += 1;
-        let value = if function.kind() == "lambda" {
+        let value = if function.node.kind() == "lambda" {
             self.eval(body)
         } else if self.depth > 100 {
             unknown()
@@ -167,7 +166,7 @@ impl<'t> Interpreter<'t> {
 
     fn builtin(&mut self, name: &str, arguments: &Arguments<'t>) -> Value<'t> {
         let first = arguments.positional.first();
-        let items = || first.and_then(Value::items);
+        let items = || first.and_then(iterated);
         let number = || first.and_then(Value::number);
         let value = match name {
             "range" => {
@@ -184,11 +183,8 @@ impl<'t> Interpreter<'t> {
                 Some(_) => items().map(|mut items| {
                     match name {
                         "reversed" => items.reverse(),
-                        "sorted" => items.sort_by(|a, b| {
-                            compare("<", a, b).map_or(std::cmp::Ordering::Equal, |less| {
-                                if less { std::cmp::Ordering::Less } else { std::cmp::Ordering::Greater }
-                            })
-                        }),
+                        "sorted" => sort(&mut items, is_reversed(arguments)),
+                        "set" => items = distinct(items),
                         _ => {}
                     }
                     if name == "tuple" { Value::Tuple(items.into()) } else { Value::list(items) }
@@ -209,6 +205,45 @@ impl<'t> Interpreter<'t> {
                 }
                 entries.extend(arguments.named.iter().map(|(key, value)| (Value::text(key.as_str()), value.clone())));
                 Some(Value::dict(entries))
+            }
+            "map" | "filter" => match (first, arguments.positional.get(1).and_then(Value::items)) {
+                (Some(function), Some(items)) => {
+                    let function = function.clone();
+                    let mut found = Vec::new();
+                    for item in items {
+                        let given = Arguments { positional: vec![item.clone()], named: Vec::new() };
+                        let result = match &function {
+                            Value::Function(function) => self.user(function, given),
+                            Value::Name(name) => self.builtin(name, &given),
+                            Value::None => item.clone(),
+                            _ => unknown(),
+                        };
+                        match (name, result.truth()) {
+                            ("map", _) => found.push(result),
+                            (_, Some(true)) => found.push(item),
+                            (_, Some(false)) => {}
+                            (_, None) => return unknown(),
+                        }
+                    }
+                    Some(Value::list(found))
+                }
+                _ => None,
+            },
+            "itertools.product" => {
+                let lists: Option<Vec<Vec<Value<'t>>>> = arguments.positional.iter().map(Value::items).collect();
+                let lists = lists.filter(|_| arguments.named.is_empty());
+                let count = |lists: &Vec<Vec<Value<'t>>>| {
+                    lists.iter().try_fold(1usize, |count, list| count.checked_mul(list.len()))
+                };
+                lists.filter(|lists| count(lists).is_some_and(|count| count <= MOST_ITEMS)).map(|lists| {
+                    let mut rows: Vec<Vec<Value<'t>>> = vec![Vec::new()];
+                    for list in lists {
+                        let with =
+                            |row: &Vec<Value<'t>>, item: &Value<'t>| [&row[..], std::slice::from_ref(item)].concat();
+                        rows = rows.iter().flat_map(|row| list.iter().map(|item| with(row, item))).collect();
+                    }
+                    Value::list(rows.into_iter().map(|row| Value::Tuple(row.into())).collect())
+                })
             }
             "len" => items().map(|items| Value::Int(items.len() as i64)),
             "min" | "max" => {
@@ -238,7 +273,7 @@ impl<'t> Interpreter<'t> {
             "str" => first.and_then(shown).map(Value::text),
             "print" => Some(Value::None),
             "zip" => {
-                let lists: Option<Vec<Vec<Value<'t>>>> = arguments.positional.iter().map(Value::items).collect();
+                let lists: Option<Vec<Vec<Value<'t>>>> = arguments.positional.iter().map(iterated).collect();
                 lists.map(|lists| {
                     let shortest = lists.iter().map(Vec::len).min().unwrap_or(0);
                     let row = |at: usize| Value::Tuple(lists.iter().map(|list| list[at].clone()).collect());
@@ -252,6 +287,10 @@ impl<'t> Interpreter<'t> {
             "math.ceil" => number().map(|number| Value::Int(number.float().ceil() as i64)),
             "math.floor" => number().map(|number| Value::Int(number.float().floor() as i64)),
             "math.sqrt" => number().map(|number| Value::Float(number.float().sqrt())),
+            "pow" | "math.pow" => match &arguments.positional[..] {
+                [base, exponent] => Some(binary("**", base, exponent)),
+                _ => None,
+            },
             "math.log2" => number().map(|number| Value::Float(number.float().log2())),
             "open" => first.and_then(Value::as_text).map(|path| Value::File(self.folder.join(path))),
             "os.path.realpath" | "os.path.abspath" | "pathlib.Path" | "Path" => first.cloned(),
@@ -269,69 +308,12 @@ impl<'t> Interpreter<'t> {
     }
 }
 
-/// `object.name(arguments)`.
-fn method<'t>(object: &Value<'t>, name: &str, arguments: &Arguments<'t>) -> Value<'t> {
-    let first = arguments.positional.first();
-    let value = match (object, name) {
-        (Value::File(path), "read") => Some(Value::Source(path.clone())),
-        (Value::File(_), "close") => Some(Value::None),
-        (Value::List(items), "append") => {
-            items.borrow_mut().extend(first.cloned());
-            Some(Value::None)
-        }
-        (Value::List(items), "extend") => {
-            let more = first.and_then(Value::items);
-            items.borrow_mut().extend(more.unwrap_or_else(|| vec![unknown()]));
-            Some(Value::None)
-        }
-        (Value::List(_) | Value::Dict(_), "copy") => match object {
-            Value::Dict(entries) => Some(Value::dict(entries.borrow().clone())),
-            _ => object.items().map(Value::list),
-        },
-        (Value::Dict(entries), "update") => {
-            let more = match first {
-                Some(Value::Dict(more)) => more.borrow().clone(),
-                _ => Vec::new(),
-            };
-            let named = arguments.named.iter().map(|(key, value)| (Value::text(key.as_str()), value.clone()));
-            for (key, value) in more.into_iter().chain(named) {
-                super::interpret::insert(&mut entries.borrow_mut(), key, value);
-            }
-            Some(Value::None)
-        }
-        (Value::Dict(_), "get") => first.map(|key| match (item(object, key), arguments.positional.get(1)) {
-            (Value::Unknown(_), Some(default)) => default.clone(),
-            (Value::Unknown(_), None) => Value::None,
-            (value, _) => value,
-        }),
-        (Value::Dict(_), "keys") => object.items().map(Value::list),
-        (Value::Dict(entries), "values") => {
-            Some(Value::list(entries.borrow().iter().map(|(_, value)| value.clone()).collect()))
-        }
-        (Value::Dict(entries), "items") => {
-            let pairs = entries.borrow();
-            Some(Value::list(pairs.iter().map(|(k, v)| Value::Tuple([k.clone(), v.clone()].into())).collect()))
-        }
-        (Value::Text(text), "lower") => Some(Value::text(text.to_lowercase())),
-        (Value::Text(text), "upper") => Some(Value::text(text.to_uppercase())),
-        (Value::Text(text), "strip") => Some(Value::text(text.trim())),
-        (Value::Text(text), "replace") => {
-            let to = arguments.positional.get(1).and_then(Value::as_text);
-            first.and_then(Value::as_text).zip(to).map(|(from, to)| Value::text(text.replace(from, to)))
-        }
-        (Value::Text(text), "join") => {
-            let items: Option<Vec<String>> =
-                first.and_then(Value::items).and_then(|items| items.iter().map(shown).collect());
-            items.map(|items| Value::text(items.join(text)))
-        }
-        (Value::Array(array), _) => numpy::method(array, name, arguments),
-        (Value::Scalar(..), "item") => object.number().map(Number::value),
-        (Value::Scalar(..) | Value::Int(_) | Value::Float(_), "astype") => {
-            first.and_then(numpy::dtype).and_then(|dtype| numpy::scalar(dtype, object))
-        }
-        _ => None,
-    };
-    value.unwrap_or_else(unknown)
+/// The elements of a list or the characters of a text.
+fn iterated<'t>(value: &Value<'t>) -> Option<Vec<Value<'t>>> {
+    match value {
+        Value::Text(text) => Some(text.chars().map(|c| Value::text(c.to_string())).collect()),
+        value => value.items(),
+    }
 }
 
 fn range<'t>(from: i64, to: i64, step: i64) -> Option<Value<'t>> {

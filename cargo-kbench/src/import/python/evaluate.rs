@@ -7,7 +7,7 @@ use tree_sitter::Node;
 
 use super::call::slice;
 use super::interpret::Interpreter;
-use super::operators::{binary, compare};
+use super::operators::{binary, compare, distinct, insert};
 use super::value::{MOST_ITEMS, Value};
 
 /// Largest number of evaluated expressions.
@@ -46,23 +46,57 @@ impl<'t> Interpreter<'t> {
             }
             "identifier" => self.lookup(self.source(node)),
             "parenthesized_expression" => named(node).first().map_or(Value::None, |&inner| self.eval(inner)),
-            "list" | "set" => {
+            "list" => {
                 let items = self.items(node);
                 Value::list(items)
+            }
+            "set" => {
+                let items = self.items(node);
+                Value::list(distinct(items))
+            }
+            "list_splat" => named(node).first().map_or(Value::None, |&inner| self.eval(inner)),
+            "pair" => {
+                let (Some(key), Some(value)) = (field("key"), field("value")) else {
+                    return self.unknown(node, "is no pair of a key and a value");
+                };
+                Value::Tuple([self.eval(key), self.eval(value)].into())
             }
             "tuple" | "expression_list" => Value::Tuple(self.items(node).into()),
             "dictionary" => {
                 let mut entries = Vec::new();
                 for pair in named(node) {
-                    let (Some(key), Some(value)) = (pair.child_by_field_name("key"), pair.child_by_field_name("value"))
-                    else {
-                        return self.unknown(pair, "is no pair of a key and a value");
-                    };
-                    entries.push((self.eval(key), self.eval(value)));
+                    if pair.kind() == "dictionary_splat" {
+                        let spread = named(pair).first().map_or(Value::None, |&inner| self.eval(inner));
+                        let Value::Dict(more) = spread else { return self.told(pair, spread) };
+                        for (key, value) in more.borrow().iter() {
+                            insert(&mut entries, key.clone(), value.clone());
+                        }
+                        continue;
+                    }
+                    match self.eval(pair) {
+                        Value::Tuple(pair) if pair.len() == 2 => {
+                            insert(&mut entries, pair[0].clone(), pair[1].clone());
+                        }
+                        other => return other,
+                    }
                 }
                 Value::dict(entries)
             }
-            "list_comprehension" | "generator_expression" | "set_comprehension" => self.comprehension(node),
+            "list_comprehension" | "generator_expression" => self.comprehension(node),
+            "set_comprehension" => match self.comprehension(node) {
+                Value::List(items) => Value::list(distinct(items.take())),
+                other => other,
+            },
+            "dictionary_comprehension" => {
+                let pairs = self.comprehension(node);
+                let Value::List(pairs) = pairs else { return pairs };
+                let mut entries = Vec::new();
+                for pair in pairs.take() {
+                    let Value::Tuple(pair) = pair else { return pair };
+                    insert(&mut entries, pair[0].clone(), pair[1].clone());
+                }
+                Value::dict(entries)
+            }
             "unary_operator" => {
                 let (Some(operator), Some(argument)) = (field("operator"), field("argument")) else {
                     return self.unknown(node, "cannot be read");
@@ -133,7 +167,7 @@ impl<'t> Interpreter<'t> {
                     slice(&value, parts)
                 } else {
                     let index = self.eval(index);
-                    super::call::item(&value, &index)
+                    super::method::item(&value, &index)
                 };
                 self.told(node, result)
             }
@@ -160,7 +194,7 @@ impl<'t> Interpreter<'t> {
                 }
             }
             "call" => self.call(node),
-            "lambda" => Value::Function(node),
+            "lambda" => self.closure(node),
             _ => self.unknown(node, "is not understood"),
         }
     }
@@ -169,8 +203,8 @@ impl<'t> Interpreter<'t> {
     pub fn items(&mut self, node: Node<'t>) -> Vec<Value<'t>> {
         let mut items = Vec::new();
         for element in named(node) {
-            if element.kind() == "list_splat" {
-                let spread = named(element).first().map(|&inner| self.eval(inner)).and_then(|value| value.items());
+            if is_spread(element) {
+                let spread = self.eval(element).items();
                 items.extend(spread.unwrap_or_else(|| vec![self.unknown(element, "is only known at run time")]));
             } else {
                 items.push(self.eval(element));
@@ -282,6 +316,18 @@ impl<'t> Interpreter<'t> {
             value => value,
         }
     }
+}
+
+/// Whether the elements of a value follow: `*x`. The grammar reads `*f(x)` as a call of `*f`.
+pub fn is_spread(node: Node<'_>) -> bool {
+    let inner = match node.kind() {
+        "list_splat" => return true,
+        "call" => "function",
+        "subscript" => "value",
+        "attribute" => "object",
+        _ => return false,
+    };
+    node.child_by_field_name(inner).is_some_and(is_spread)
 }
 
 /// The named children of a node, without comments.

@@ -1,35 +1,112 @@
 //! Functions of tuning parameters, `lambda` and `def`, as expressions of the table: statements that decide and return.
 
+use std::collections::HashMap;
+
 use tree_sitter::Node;
 
 use super::evaluate::named;
 use super::interpret::Interpreter;
-use super::translate::Names;
+use super::translate::{Names, grouped};
+use super::value::Closure;
+
+/// Largest depth of functions that call each other.
+const MOST_FUNCTIONS: usize = 20;
 
 impl<'t> Interpreter<'t> {
     /// The value of a function of the parameters as one expression.
-    pub fn returned(&mut self, function: Node<'t>, parameters: &[String]) -> Result<String, String> {
-        let names = self.names(function, parameters);
-        self.decided(&body(function)?, names)
+    pub fn returned(&mut self, function: &Closure<'t>, parameters: &[String]) -> Result<String, String> {
+        self.within(function, |this| {
+            let names = this.names(function.node, parameters);
+            this.decided(&body(function.node)?, names)
+        })
+    }
+
+    /// Reads a function of the parameters, among the variables around it and the defaults of its own.
+    fn within<R>(
+        &mut self,
+        function: &Closure<'t>,
+        read: impl FnOnce(&mut Self) -> Result<R, String>,
+    ) -> Result<R, String> {
+        if self.locals.len() > MOST_FUNCTIONS {
+            return Err("it calls itself".to_owned());
+        }
+        self.push(function, HashMap::new());
+        let parameters = function.node.child_by_field_name("parameters").map(named).unwrap_or_default();
+        for parameter in parameters {
+            if let (Some(name), Some(value)) =
+                (parameter.child_by_field_name("name"), parameter.child_by_field_name("value"))
+            {
+                let value = self.eval(value);
+                self.assign(name, value);
+            }
+        }
+        let meanings = std::mem::take(&mut self.meanings);
+        let result = read(self);
+        self.meanings = meanings;
+        self.locals.pop();
+        result
     }
 
     /// The conditions that must all hold where a function of the parameters returns true: one for each
     /// `if …: return False` at its beginning, and the rest.
-    pub fn conditions(&mut self, function: Node<'t>, parameters: &[String]) -> Result<Vec<String>, String> {
-        let names = self.names(function, parameters);
-        let mut conditions = Vec::new();
-        let mut statements = &body(function)?[..];
-        while let [first, rest @ ..] = statements
-            && let Some(excluded) = self.excluded(*first, names)?
-        {
-            conditions.push(excluded);
-            statements = rest;
+    pub fn conditions(&mut self, function: &Closure<'t>, parameters: &[String]) -> Result<Vec<String>, String> {
+        self.within(function, |this| {
+            let names = this.names(function.node, parameters);
+            let mut conditions = Vec::new();
+            let mut statements = &body(function.node)?[..];
+            while let [first, rest @ ..] = statements {
+                if !this.means(*first, names)? {
+                    let Some(excluded) = this.excluded(*first, names)? else { break };
+                    conditions.push(excluded);
+                }
+                statements = rest;
+            }
+            let rest = this.decided(statements, names)?;
+            if rest != "true" || conditions.is_empty() {
+                conditions.push(rest);
+            }
+            Ok(conditions)
+        })
+    }
+
+    /// Reads `name = value` and `a, b = values`: the names then stand for the expressions. False for another statement.
+    fn means(&mut self, statement: Node<'t>, names: Names<'_>) -> Result<bool, String> {
+        let [assignment] = named(statement)[..] else { return Ok(false) };
+        let (left, right) = (assignment.child_by_field_name("left"), assignment.child_by_field_name("right"));
+        let ("expression_statement", "assignment", Some(left), Some(right)) =
+            (statement.kind(), assignment.kind(), left, right)
+        else {
+            return Ok(false);
+        };
+        let pairs = match (left.kind(), right.kind()) {
+            ("identifier", _) => vec![(left, right)],
+            ("pattern_list" | "tuple_pattern", "expression_list" | "tuple") => {
+                let (left, right) = (named(left), named(right));
+                if left.len() != right.len() || left.iter().any(|name| name.kind() != "identifier") {
+                    return Ok(false);
+                }
+                left.into_iter().zip(right).collect()
+            }
+            _ => return Ok(false),
+        };
+        let mut meanings = Vec::new();
+        for (name, value) in pairs {
+            let meaning = if self.names_a_parameter(value, names) {
+                Some(grouped(self.translate(value, names)?))
+            } else {
+                let value = self.eval(value);
+                self.assign(name, value);
+                None
+            };
+            meanings.push((self.source(name).to_owned(), meaning));
         }
-        let rest = self.decided(statements, names)?;
-        if rest != "true" || conditions.is_empty() {
-            conditions.push(rest);
+        for (name, meaning) in meanings {
+            match meaning {
+                Some(text) => drop(self.meanings.insert(name, text)),
+                None => drop(self.meanings.remove(&name)),
+            }
         }
-        Ok(conditions)
+        Ok(true)
     }
 
     /// The condition of a variant that `if condition: return False` does not exclude; `None` for another statement.
@@ -49,6 +126,9 @@ impl<'t> Interpreter<'t> {
     /// The value that statements return.
     fn decided(&mut self, statements: &[Node<'t>], names: Names<'_>) -> Result<String, String> {
         let [first, rest @ ..] = statements else { return Err("it may end without a `return`".to_owned()) };
+        if self.means(*first, names)? {
+            return self.decided(rest, names);
+        }
         match first.kind() {
             "return_statement" => {
                 let value = named(*first).first().copied().ok_or("it may return nothing")?;
@@ -76,7 +156,10 @@ impl<'t> Interpreter<'t> {
         names: Names<'_>,
     ) -> Result<String, String> {
         let (condition, then) = parts(clause)?;
-        let (condition, then) = (self.translate(condition, names)?, self.decided(&then, names)?);
+        let condition = self.translate(condition, names)?;
+        let meanings = self.meanings.clone();
+        let then = self.decided(&then, names)?;
+        self.meanings = meanings;
         let other = match alternatives {
             [] => self.decided(rest, names)?,
             [elif, more @ ..] if elif.kind() == "elif_clause" => self.branch(*elif, more, rest, names)?,
@@ -100,7 +183,8 @@ impl<'t> Interpreter<'t> {
         't: 'n,
     {
         let own = function.child_by_field_name("parameters").map(named).unwrap_or_default();
-        let dictionary = match own[..] {
+        let without_default = |node: &&Node<'t>| node.child_by_field_name("value").is_none();
+        let dictionary = match own.iter().filter(without_default).copied().collect::<Vec<_>>()[..] {
             [one] if !parameters.iter().any(|name| name == self.source(one)) => Some(self.source(one)),
             _ => None,
         };

@@ -1,16 +1,19 @@
 //! Statements in a script that is read and never run: assignments, functions, and conditions and loops over known
 //! values.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use tree_sitter::Node;
 
 use super::call::TuneCall;
+use super::changed::{assigned, changed_lists};
 use super::evaluate::named;
 use super::numpy::Arguments;
-use super::operators::binary;
-use super::value::{Array, Contents, MOST_ITEMS, Value};
+use super::operators::{binary, insert, removed};
+use super::value::{Array, Closure, Contents, Frame, Value};
 use crate::import::Note;
 
 /// State of the interpreter.
@@ -20,8 +23,10 @@ pub struct Interpreter<'t> {
     /// Folder for files that the script names.
     pub folder: PathBuf,
     pub globals: HashMap<String, Value<'t>>,
-    /// Variables of the active functions, the innermost last.
-    pub locals: Vec<HashMap<String, Value<'t>>>,
+    /// The variables of the active functions, the innermost last: each with those of the functions around it.
+    pub locals: Vec<Vec<Frame<'t>>>,
+    /// Variables of a restriction that stand for expressions over the parameters.
+    pub meanings: HashMap<String, String>,
     pub steps: usize,
     pub depth: usize,
     /// Calls of `tune_kernel`, in order.
@@ -38,14 +43,6 @@ pub enum Flow<'t> {
     Return(Value<'t>),
 }
 
-/// Sets an entry of a dictionary.
-pub fn insert<'t>(entries: &mut Vec<(Value<'t>, Value<'t>)>, key: Value<'t>, value: Value<'t>) {
-    match entries.iter_mut().find(|(known, _)| known.equals(&key) == Some(true)) {
-        Some(entry) => entry.1 = value,
-        None => entries.push((key, value)),
-    }
-}
-
 impl<'t> Interpreter<'t> {
     pub fn new(text: &'t str, path: &Path) -> Self {
         let globals = [("__name__", "__main__".to_owned()), ("__file__", path.to_string_lossy().into_owned())];
@@ -54,6 +51,7 @@ impl<'t> Interpreter<'t> {
             folder: path.parent().unwrap_or(Path::new("")).to_owned(),
             globals: globals.into_iter().map(|(name, text)| (name.to_owned(), Value::text(text))).collect(),
             locals: Vec::new(),
+            meanings: HashMap::new(),
             steps: 0,
             depth: 0,
             calls: Vec::new(),
@@ -74,8 +72,9 @@ impl<'t> Interpreter<'t> {
     }
 
     pub fn lookup(&self, name: &str) -> Value<'t> {
-        let found = self.locals.last().and_then(|scope| scope.get(name)).or_else(|| self.globals.get(name));
-        found.cloned().unwrap_or_else(|| Value::Name(name.into()))
+        let mut frames = self.locals.last().into_iter().flatten().rev();
+        let found = frames.find_map(|frame| frame.borrow().get(name).cloned());
+        found.or_else(|| self.globals.get(name).cloned()).unwrap_or_else(|| Value::Name(name.into()))
     }
 
     fn set(&mut self, name: &str, value: Value<'t>) {
@@ -86,7 +85,22 @@ impl<'t> Interpreter<'t> {
             }
             value => value,
         };
-        self.locals.last_mut().unwrap_or(&mut self.globals).insert(name.to_owned(), value);
+        match self.locals.last().and_then(|frames| frames.last()) {
+            Some(frame) => frame.borrow_mut().insert(name.to_owned(), value),
+            None => self.globals.insert(name.to_owned(), value),
+        };
+    }
+
+    /// A `def` or a `lambda` with the variables around it.
+    pub fn closure(&self, node: Node<'t>) -> Value<'t> {
+        Value::Function(Rc::new(Closure { node, frames: self.locals.last().cloned().unwrap_or_default() }))
+    }
+
+    /// Enters a function with these variables.
+    pub fn push(&mut self, function: &Closure<'t>, variables: HashMap<String, Value<'t>>) {
+        let mut frames = function.frames.clone();
+        frames.push(Rc::new(RefCell::new(variables)));
+        self.locals.push(frames);
     }
 
     /// Assigns a value to a name, to several names, or to an element.
@@ -116,7 +130,7 @@ impl<'t> Interpreter<'t> {
                 let (variable, object, index) = (object, self.eval(object), self.eval(index));
                 match object {
                     Value::Array(array) if variable.kind() == "identifier" => {
-                        let array = Array { contents: Contents::Computed, ..array };
+                        let array = Array { contents: Contents::Computed, values: None, ..array };
                         self.set(self.source(variable), Value::Array(array));
                     }
                     Value::Dict(entries) => insert(&mut entries.borrow_mut(), index, value),
@@ -157,7 +171,7 @@ impl<'t> Interpreter<'t> {
             }
             "function_definition" => {
                 if let Some(name) = field("name") {
-                    self.set(self.source(name), Value::Function(node));
+                    self.set(self.source(name), self.closure(node));
                 }
             }
             "return_statement" => {
@@ -188,13 +202,8 @@ impl<'t> Interpreter<'t> {
                     return self.block(body);
                 }
             }
-            "while_statement" => {
-                self.note(
-                    node,
-                    "a `while` loop is passed over: how often it runs is only known at run time".to_owned(),
-                );
-                self.forget(node);
-            }
+            "while_statement" => return self.loop_while(node),
+            "delete_statement" => named(node).into_iter().for_each(|target| self.delete(target)),
             "break_statement" => return Flow::Break,
             "continue_statement" => return Flow::Continue,
             _ => {}
@@ -231,6 +240,16 @@ impl<'t> Interpreter<'t> {
         }
     }
 
+    /// `del dictionary[key]`, `del list[index]`, `del a, b`.
+    fn delete(&mut self, target: Node<'t>) {
+        let (object, index) = (target.child_by_field_name("value"), target.child_by_field_name("subscript"));
+        let (Some(object), Some(index)) = (object, index) else {
+            return named(target).into_iter().for_each(|inner| self.delete(inner));
+        };
+        let (object, index) = (self.eval(object), self.eval(index));
+        drop(removed(&object, &index));
+    }
+
     fn import(&mut self, node: Node<'t>) {
         let module = node.child_by_field_name("module_name").map(|module| self.source(module));
         let mut cursor = node.walk();
@@ -252,78 +271,26 @@ impl<'t> Interpreter<'t> {
         }
     }
 
-    fn condition(&mut self, node: Node<'t>) -> Flow<'t> {
-        let mut branches = vec![(node.child_by_field_name("condition"), node.child_by_field_name("consequence"))];
-        for clause in named(node) {
-            match clause.kind() {
-                "elif_clause" => {
-                    branches.push((clause.child_by_field_name("condition"), clause.child_by_field_name("consequence")));
-                }
-                "else_clause" => branches.push((None, clause.child_by_field_name("body"))),
-                _ => {}
-            }
-        }
-        for (condition, body) in branches {
-            let holds = match condition {
-                None => Some(true),
-                Some(condition) => self.eval(condition).truth(),
-            };
-            match (holds, body) {
-                (Some(true), Some(body)) => return self.block(body),
-                (Some(_), _) => {}
-                (None, _) => {
-                    // A function that only ends the script or prints has no effect on values.
-                    if changes(node) {
-                        let text = condition.map_or("", |condition| self.source(condition));
-                        let what =
-                            format!("`if {text}` depends on a value that only a run computes; its blocks are skipped");
-                        self.note(node, what);
-                        self.forget(node);
-                    }
-                    return Flow::Next;
-                }
-            }
-        }
-        Flow::Next
-    }
-
-    fn repeat(&mut self, node: Node<'t>) -> Flow<'t> {
-        let field = |name| node.child_by_field_name(name);
-        let (Some(left), Some(right), Some(body)) = (field("left"), field("right"), field("body")) else {
-            return Flow::Next;
-        };
-        let Some(items) = self.eval(right).items().filter(|items| items.len() <= MOST_ITEMS) else {
-            if changes(node) {
-                self.note(node, "a loop over values that only a run computes is skipped".to_owned());
-                self.forget(node);
-            }
-            return Flow::Next;
-        };
-        for item in items {
-            self.assign(left, item);
-            match self.block(body) {
-                Flow::Next | Flow::Continue => {}
-                Flow::Break => break,
-                flow @ Flow::Return(_) => return flow,
-            }
-        }
-        Flow::Next
-    }
-
     /// Interprets a function that nothing calls, with the defaults of its parameters.
     pub fn enter(&mut self, function: Node<'t>) {
         let Some(body) = function.child_by_field_name("body") else { return };
         let scope = self.bind(function, Arguments { positional: Vec::new(), named: Vec::new() });
-        self.locals.push(scope);
+        self.push(&Closure { node: function, frames: Vec::new() }, scope);
         self.block(body);
         self.locals.pop();
     }
 
     /// Makes every name unknown that a skipped statement assigns.
-    fn forget(&mut self, node: Node<'t>) {
+    pub fn forget(&mut self, node: Node<'t>) {
         for target in assigned(node) {
             let value = self.unknown(target, "is assigned where only a run tells whether");
             self.set(self.source(target), value);
+        }
+        for list in changed_lists(node) {
+            if matches!(self.eval(list), Value::List(_)) {
+                let value = self.unknown(list, "is changed where only a run tells whether");
+                self.set(self.source(list), value);
+            }
         }
     }
 
@@ -357,40 +324,4 @@ impl<'t> Interpreter<'t> {
         }
         scope
     }
-}
-
-/// The names that a statement assigns.
-fn assigned(node: Node<'_>) -> Vec<Node<'_>> {
-    let mut found = Vec::new();
-    let mut open = vec![node];
-    while let Some(node) = open.pop() {
-        if matches!(node.kind(), "assignment" | "augmented_assignment" | "for_statement")
-            && let Some(left) = node.child_by_field_name("left")
-        {
-            match left.kind() {
-                "identifier" => found.push(left),
-                _ => found.extend(
-                    named(left).into_iter().filter(|name| name.kind() == "identifier" && left.kind() != "subscript"),
-                ),
-            }
-        }
-        if node.kind() != "function_definition" {
-            open.extend(named(node));
-        }
-    }
-    found
-}
-
-/// Whether a statement may change a variable, by an assignment or a method call.
-fn changes(node: Node<'_>) -> bool {
-    let mut open = vec![node];
-    while let Some(node) = open.pop() {
-        let is_method = node.kind() == "call"
-            && node.child_by_field_name("function").is_some_and(|function| function.kind() == "attribute");
-        if is_method || matches!(node.kind(), "assignment" | "augmented_assignment" | "return_statement") {
-            return true;
-        }
-        open.extend(named(node));
-    }
-    false
 }

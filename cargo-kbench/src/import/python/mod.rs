@@ -11,10 +11,13 @@ use self::value::{Number, Value};
 use super::ImportError;
 use crate::expr::{self, Expr};
 
+mod branches;
 mod call;
+mod changed;
 mod evaluate;
 mod function;
 mod interpret;
+mod method;
 mod numpy;
 mod operators;
 mod script;
@@ -63,10 +66,17 @@ fn only_expression(tree: &Tree) -> Option<Node<'_>> {
 /// A Python expression in a string, as an expression of the table over these names.
 pub fn expression(text: &str, parameters: &[String]) -> Result<String, String> {
     let text = text.trim();
-    let tree = parse(text).map_err(|_| "it is no expression of Python".to_owned())?;
+    let Ok(tree) = parse(text) else { return in_c(text, parameters) };
     let node = only_expression(&tree).ok_or("it is no expression of Python")?;
     let mut interpreter = Interpreter::new(text, Path::new(""));
     checked(interpreter.translate(node, Names { parameters, dictionary: None })?)
+}
+
+/// An expression with the operators `&&`, `||` and `!` of C, which the table has too; its `/` rounds, which that of the table does not.
+fn in_c(text: &str, parameters: &[String]) -> Result<String, String> {
+    let known = Expr::parse(text)
+        .is_ok_and(|expr| expr.names().iter().all(|name| parameters.iter().any(|parameter| parameter == name)));
+    if known && !text.contains('/') { Ok(text.to_owned()) } else { Err("it is no expression of Python".to_owned()) }
 }
 
 /// An expression of the table, or the reason why the table cannot have it.
@@ -132,7 +142,10 @@ fn read<'t>(text: &'t str, tree: &'t Tree, path: &Path) -> Result<Interpreter<'t
         }
     }
     if interpreter.calls.is_empty() {
-        return Err(ImportError::NoCall);
+        let line = text.lines().position(|line| {
+            line.split('#').next().is_some_and(|code| code.contains("tune_kernel(") && !code.contains("def "))
+        });
+        return Err(line.map_or(ImportError::NoCall, |line| ImportError::Unreached(line + 1)));
     }
     Ok(interpreter)
 }

@@ -6,6 +6,9 @@ use kbench_runtime::dtype::DType;
 
 use super::value::{Array, Contents, Number, Value};
 
+/// Largest number of elements of an array that are kept.
+const MOST_VALUES: usize = 4096;
+
 /// Arguments of a call.
 pub struct Arguments<'t> {
     pub positional: Vec<Value<'t>>,
@@ -53,7 +56,7 @@ fn dims(value: &Value<'_>) -> Option<Vec<i64>> {
 pub fn call<'t>(function: &str, arguments: &Arguments<'t>) -> Option<Value<'t>> {
     let get = |at, name| arguments.get(at, name);
     let asked = |at| get(at, "dtype").and_then(dtype);
-    let made = |dims, dtype, contents| Value::Array(Array { name: None, dtype, dims, contents });
+    let made = |dims, dtype, contents| Value::Array(Array { name: None, dtype, dims, contents, values: None });
     let random = |contents| {
         // `randn(2, 3)`, and `random((2, 3))`.
         let sizes: Option<Vec<Vec<i64>>> = arguments.positional.iter().map(dims).collect();
@@ -61,7 +64,8 @@ pub fn call<'t>(function: &str, arguments: &Arguments<'t>) -> Option<Value<'t>> 
             Some(size) => dims(size)?,
             None => sizes?.concat(),
         };
-        Some(if sizes.is_empty() { Value::unknown("a random number") } else { made(sizes, DType::F64, contents) })
+        let dtype = asked(usize::MAX).unwrap_or(DType::F64);
+        Some(if sizes.is_empty() { Value::unknown("a random number") } else { made(sizes, dtype, contents) })
     };
     match function {
         "zeros" | "empty" => Some(made(dims(get(0, "shape")?)?, asked(1).unwrap_or(DType::F64), Contents::Zeros)),
@@ -76,29 +80,56 @@ pub fn call<'t>(function: &str, arguments: &Arguments<'t>) -> Option<Value<'t>> 
             Some(made(like.dims.clone(), asked(1).unwrap_or(like.dtype), contents))
         }
         "arange" => {
-            let length = match (get(0, "start")?.number()?, get(1, "stop").and_then(Value::number), get(2, "step")) {
-                (Number::Int(end), None, None) => Some((end, DType::I64)),
-                (Number::Float(end), None, None) => Some((end.ceil() as i64, DType::F64)),
-                _ => None,
+            let number = |at, name| get(at, name).and_then(Value::number);
+            let (first, second) = (number(0, "start")?, number(1, "stop"));
+            let (from, to) = second.map_or((Number::Int(0), first), |to| (first, to));
+            let step = number(2, "step").unwrap_or(Number::Int(1));
+            let length = ((to.float() - from.float()) / step.float()).ceil().max(0.0);
+            if !length.is_finite() {
+                return None;
+            }
+            let is_float = [from, to, step].iter().any(|number| matches!(number, Number::Float(_)));
+            let dtype = asked(3).unwrap_or(if is_float { DType::F64 } else { DType::I64 });
+            let contents =
+                if [from, step] == [Number::Int(0), Number::Int(1)] { Contents::Arange } else { Contents::Computed };
+            let at = |at: i64| match (from, step) {
+                (Number::Int(from), Number::Int(step)) => Number::Int(from.saturating_add(at.saturating_mul(step))),
+                _ => Number::Float(from.float() + at as f64 * step.float()),
             };
-            let (length, dtype) = length?;
-            Some(made(vec![length], asked(3).unwrap_or(dtype), Contents::Arange))
+            let values = (length <= MOST_VALUES as f64).then(|| (0..length as i64).map(at).collect());
+            let array = Array { name: None, dtype, dims: vec![length as i64], contents, values };
+            Some(Value::Array(array))
+        }
+        "random.default_rng" | "random.RandomState" | "random.Generator" => Some(Value::Name("numpy.random".into())),
+        "linspace" => {
+            let length = get(2, "num").map_or(Some(50), Value::integer)?;
+            Some(made(vec![length], asked(usize::MAX).unwrap_or(DType::F64), Contents::Computed))
+        }
+        "eye" | "identity" => {
+            let length = get(0, "N")?.integer()?;
+            Some(made(vec![length; 2], asked(usize::MAX).unwrap_or(DType::F64), Contents::Computed))
         }
         "random.randn" | "random.standard_normal" => random(Contents::Normal),
         "random.rand" | "random.random" | "random.random_sample" => random(Contents::Uniform),
-        "random.normal" | "random.uniform" | "random.randint" => {
+        "random.normal" | "random.uniform" | "random.randint" | "random.integers" => {
             let contents = if function == "random.normal" { Contents::Normal } else { Contents::Computed };
-            let dtype = if function == "random.randint" { DType::I64 } else { DType::F64 };
+            let dtype = if function.contains("int") { DType::I64 } else { DType::F64 };
             Some(made(dims(get(2, "size")?)?, asked(3).unwrap_or(dtype), contents))
         }
         "array" | "asarray" | "ascontiguousarray" | "sort" | "absolute" | "abs" | "sin" | "cos" | "exp" | "sqrt" => {
             match get(0, "object")? {
                 Value::Array(array) => {
                     let contents = if function.contains("array") { array.contents } else { Contents::Computed };
-                    Some(made(array.dims.clone(), asked(1).unwrap_or(array.dtype), contents))
+                    let values = array.values.clone().filter(|_| function.contains("array"));
+                    let (dtype, dims) = (asked(1).unwrap_or(array.dtype), array.dims.clone());
+                    Some(Value::Array(Array { name: None, dtype, dims, contents, values }))
                 }
                 items => {
                     // Nested lists of equal lengths.
+                    let elements = items.items().unwrap_or_default();
+                    let numbers: Option<Vec<Number>> = elements.iter().map(Value::number).collect();
+                    let is_kept = |numbers: &Vec<Number>| numbers.len() <= MOST_VALUES && function.contains("array");
+                    let values = numbers.filter(is_kept).map(Rc::from);
                     let mut dims = Vec::new();
                     let mut first = items.clone();
                     while let Some(items) = first.items() {
@@ -112,7 +143,8 @@ pub fn call<'t>(function: &str, arguments: &Arguments<'t>) -> Option<Value<'t>> 
                     if dims.is_empty() {
                         return None;
                     }
-                    Some(made(dims, asked(1).unwrap_or(dtype), Contents::Computed))
+                    let (dtype, contents) = (asked(1).unwrap_or(dtype), Contents::Computed);
+                    Some(Value::Array(Array { name: None, dtype, dims, contents, values }))
                 }
             }
         }
@@ -131,9 +163,13 @@ pub fn call<'t>(function: &str, arguments: &Arguments<'t>) -> Option<Value<'t>> 
             let chosen = if function.ends_with("min") { numbers.min_by(order) } else { numbers.max_by(order) };
             chosen.map(Number::value)
         }
-        "ceil" | "floor" => {
+        "ceil" | "floor" | "log2" => {
             let number = get(0, "x")?.number()?.float();
-            Some(Value::Float(if function == "ceil" { number.ceil() } else { number.floor() }))
+            Some(Value::Float(match function {
+                "ceil" => number.ceil(),
+                "floor" => number.floor(),
+                _ => number.log2(),
+            }))
         }
         _ => {
             let dtype = dtype(&Value::Name(Rc::from(function)))?;
@@ -159,6 +195,7 @@ pub fn scalar<'t>(dtype: DType, value: &Value<'t>) -> Option<Value<'t>> {
 pub fn method<'t>(array: &Array, name: &str, arguments: &Arguments<'t>) -> Option<Value<'t>> {
     let changed = |dims| Some(Value::Array(Array { dims, ..array.clone() }));
     match name {
+        "tolist" => Value::Array(array.clone()).items().map(Value::list),
         "astype" => scalar(dtype(arguments.get(0, "dtype")?)?, &Value::Array(array.clone())),
         "copy" => changed(array.dims.clone()),
         "ravel" | "flatten" => changed(vec![array.dims.iter().product()]),

@@ -11,6 +11,9 @@ pub fn binary<'t>(operator: &str, left: &Value<'t>, right: &Value<'t>) -> Value<
     if let (Some(left), Some(right)) = (left.number(), right.number()) {
         return arithmetic(operator, left, right).map_or_else(unknown, Number::value);
     }
+    if let Some(values) = elementwise(operator, left, right) {
+        return values;
+    }
     match (operator, left, right) {
         (_, Value::Unknown(_), _) => left.clone(),
         (_, _, Value::Unknown(_)) => right.clone(),
@@ -43,13 +46,45 @@ pub fn binary<'t>(operator: &str, left: &Value<'t>, right: &Value<'t>) -> Value<
                 _ => unknown(),
             }
         }
+        ("|", Value::Dict(left), Value::Dict(right)) => {
+            let mut entries = left.borrow().clone();
+            for (key, value) in right.borrow().iter() {
+                insert(&mut entries, key.clone(), value.clone());
+            }
+            Value::dict(entries)
+        }
         ("%", Value::Text(format), values) => formatted(format, values).map_or_else(unknown, Value::text),
         _ => unknown(),
     }
 }
 
+/// The result for an array whose elements are known and a number.
+fn elementwise<'t>(operator: &str, left: &Value<'t>, right: &Value<'t>) -> Option<Value<'t>> {
+    let known = |value: &Value<'t>| if let Value::Array(array) = value { array.values.clone() } else { None };
+    let (array, values): (_, Option<Vec<Number>>) = match (known(left), known(right)) {
+        (Some(values), None) => {
+            let number = right.number()?;
+            (left, values.iter().map(|value| arithmetic(operator, *value, number)).collect())
+        }
+        (None, Some(values)) => {
+            let number = left.number()?;
+            (right, values.iter().map(|value| arithmetic(operator, number, *value)).collect())
+        }
+        _ => return None,
+    };
+    let Value::Array(array) = array else { return None };
+    let values = Some(values?.into());
+    Some(Value::Array(Array { name: None, contents: Contents::Computed, values, ..array.clone() }))
+}
+
 fn computed<'t>(array: &Array, dims: &[i64]) -> Value<'t> {
-    Value::Array(Array { name: None, dtype: array.dtype, dims: dims.to_vec(), contents: Contents::Computed })
+    Value::Array(Array {
+        name: None,
+        dtype: array.dtype,
+        dims: dims.to_vec(),
+        contents: Contents::Computed,
+        values: None,
+    })
 }
 
 /// A text, or the contents of a file.
@@ -137,6 +172,69 @@ pub fn shown(value: &Value<'_>) -> Option<String> {
         }
         _ => value.number()?.to_string(),
     })
+}
+
+/// Sets an entry of a dictionary.
+pub fn insert<'t>(entries: &mut Vec<(Value<'t>, Value<'t>)>, key: Value<'t>, value: Value<'t>) {
+    match entries.iter_mut().find(|(known, _)| known.equals(&key) == Some(true)) {
+        Some(entry) => entry.1 = value,
+        None => entries.push((key, value)),
+    }
+}
+
+/// Removes an entry of a dictionary or an element of a list, and returns its value.
+pub fn removed<'t>(value: &Value<'t>, index: &Value<'t>) -> Option<Value<'t>> {
+    match value {
+        Value::Dict(entries) => {
+            let mut entries = entries.borrow_mut();
+            let at = entries.iter().position(|(key, _)| key.equals(index) == Some(true))?;
+            Some(entries.remove(at).1)
+        }
+        Value::List(items) => {
+            let mut items = items.borrow_mut();
+            let index = index.integer()?;
+            let at = usize::try_from(if index < 0 { index + items.len() as i64 } else { index }).ok()?;
+            (at < items.len()).then(|| items.remove(at))
+        }
+        _ => None,
+    }
+}
+
+/// Each element once, as in a set.
+pub fn distinct(items: Vec<Value<'_>>) -> Vec<Value<'_>> {
+    let mut known: Vec<Value<'_>> = Vec::new();
+    for item in items {
+        if known.iter().all(|other| other.equals(&item) != Some(true)) {
+            known.push(item);
+        }
+    }
+    known
+}
+
+/// `"{} {0} {name}".format(…)`, without formats.
+pub fn filled<'t>(format: &str, positional: &[Value<'t>], named: &[(String, Value<'t>)]) -> Option<String> {
+    let mut text = String::new();
+    let mut next = positional.iter();
+    let mut rest = format;
+    while let Some(at) = rest.find(['{', '}']) {
+        text += &rest[..at];
+        let brace = &rest[at..=at];
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix(brace) {
+            text += brace;
+            rest = after;
+            continue;
+        }
+        let (field, after) = rest.split_once('}').filter(|_| brace == "{")?;
+        let value = match (field, field.parse::<usize>()) {
+            ("", _) => next.next()?,
+            (_, Ok(at)) => positional.get(at)?,
+            _ => named.iter().find(|(name, _)| name == field).map(|(_, value)| value)?,
+        };
+        text += &shown(value)?;
+        rest = after;
+    }
+    Some(text + rest)
 }
 
 /// `"%d %s" % (1, "x")`.

@@ -4,13 +4,11 @@
 
 use std::path::Path;
 
-use tree_sitter::Node;
-
 use super::call::TuneCall;
 use super::evaluate::named;
 use super::interpret::Interpreter;
 use super::translate::literal;
-use super::value::{Array, Contents, Value};
+use super::value::{Array, Closure, Contents, Value};
 use super::{checked, expression, parse, read, table_value};
 use crate::import::problem::{self, Argument, Code, Parameter, Problem, Size, Tensor};
 use crate::import::{ImportError, Note};
@@ -60,16 +58,19 @@ pub fn problems(text: &str, path: &Path) -> Result<Vec<Problem>, ImportError> {
     let tree = parse(text).map_err(|(line, what)| ImportError::Python { line, what })?;
     let mut interpreter = read(text, &tree, path)?;
     let calls = std::mem::take(&mut interpreter.calls);
-    let mut lines = Vec::new();
+    let mut known = Vec::new();
     let mut problems = Vec::new();
     for call in calls {
-        let line = call.node.start_position().row;
-        if lines.contains(&line) {
-            let what = "`tune_kernel` is called several times here; the first call is carried over".to_owned();
-            interpreter.note(call.node, what);
+        let named = call.named.iter().find(|(key, _)| key == "kernel_name").map(|(_, value)| value);
+        let kernel = named.or(call.positional.first()).and_then(Value::as_text).map(str::to_owned);
+        let own = (call.node.start_position().row, kernel);
+        if known.contains(&own) {
+            let what = "`tune_kernel` is called several times here with one kernel; the first call is carried over";
+            interpreter.note(call.node, what.to_owned());
             continue;
         }
-        lines.push(line);
+        known.push(own);
+        interpreter.globals.clone_from(&call.globals);
         let mut problem = Reader { interpreter: &mut interpreter, call: &call, notes: Vec::new() }.problem()?;
         let same = problems.iter().filter(|other: &&Problem| other.entry == problem.entry).count();
         if same > 0 {
@@ -248,7 +249,7 @@ impl<'t> Reader<'_, 't> {
             let size = match (&item, item.integer()) {
                 (_, Some(number)) => Ok(Size::Number(number)),
                 (Value::Text(text), _) => expression(text, names).map(Size::Expression),
-                (Value::Function(node), _) => self.lambda(*node, names).map(Size::Expression),
+                (Value::Function(function), _) => self.lambda(function, names).map(Size::Expression),
                 (Value::Unknown(why), _) => Err(why.to_string()),
                 _ => Err("it is neither a number nor an expression".to_owned()),
             };
@@ -281,7 +282,7 @@ impl<'t> Reader<'_, 't> {
             for item in items {
                 let divisor = match &item {
                     Value::Text(text) => divisor(text, names),
-                    Value::Function(node) => self.lambda(*node, names).map(|text| format!("({text})")),
+                    Value::Function(function) => self.lambda(function, names).map(|text| format!("({text})")),
                     _ => literal(&item).ok_or_else(|| "it is no expression".to_owned()),
                 };
                 match divisor {
@@ -302,9 +303,9 @@ impl<'t> Reader<'_, 't> {
                 Value::Text(text) => {
                     expression(text, names).map(|text| vec![text]).map_err(|why| format!("`{text}`: {why}"))
                 }
-                Value::Function(node) => {
-                    let text = self.interpreter.source(*node).lines().next().unwrap_or_default();
-                    let conditions = self.interpreter.conditions(*node, names);
+                Value::Function(function) => {
+                    let text = self.interpreter.source(function.node).lines().next().unwrap_or_default();
+                    let conditions = self.interpreter.conditions(function, names);
                     let checked =
                         conditions.and_then(|all| all.into_iter().map(checked).collect::<Result<Vec<_>, _>>());
                     checked.map_err(|why| format!("`{text}`: {why}"))
@@ -323,7 +324,7 @@ impl<'t> Reader<'_, 't> {
     }
 
     /// The expression that a function of the parameters returns.
-    fn lambda(&mut self, function: Node<'t>, names: &[String]) -> Result<String, String> {
+    fn lambda(&mut self, function: &Closure<'t>, names: &[String]) -> Result<String, String> {
         checked(self.interpreter.returned(function, names)?)
     }
 
@@ -405,10 +406,10 @@ impl<'t> Reader<'_, 't> {
 
     fn dynamic_shared(&mut self, names: &[String]) -> Option<String> {
         let value = self.get("smem_args").cloned()?;
-        let size = super::call::item(&value, &Value::text("size"));
+        let size = super::method::item(&value, &Value::text("size"));
         let text = match &size {
             Value::Text(text) => expression(text, names),
-            Value::Function(node) => self.lambda(*node, names),
+            Value::Function(function) => self.lambda(function, names),
             _ => literal(&size).ok_or_else(|| "it is no expression".to_owned()),
         };
         text.map_err(|why| self.note("smem_args", format!("`smem_args` is left out: {why}"))).ok()

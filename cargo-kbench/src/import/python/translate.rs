@@ -19,6 +19,9 @@ impl<'t> Interpreter<'t> {
     /// The expression in the syntax of the table, or the reason why the table has no equivalent.
     pub fn translate(&mut self, node: Node<'t>, names: Names<'_>) -> Result<String, String> {
         let inner = |this: &mut Self, node| this.translate(node, names);
+        if let ("identifier", Some(meaning)) = (node.kind(), self.meanings.get(self.source(node))) {
+            return Ok(meaning.clone());
+        }
         if let Some(parameter) = self.parameter(node, names) {
             return Ok(parameter);
         }
@@ -44,6 +47,11 @@ impl<'t> Interpreter<'t> {
             }
             "binary_operator" | "boolean_operator" | "comparison_operator" => {
                 let operators: Vec<&str> = unnamed(node).into_iter().map(|operator| self.source(operator)).collect();
+                if let ([left, right], [operator @ ("in" | "not in")]) = (&parts[..], &operators[..])
+                    && left.kind() == "tuple"
+                {
+                    return self.among(*left, *right, *operator == "not in", names);
+                }
                 let mut text = inner(self, parts[0])?;
                 for (operator, part) in operators.into_iter().zip(&parts[1..]) {
                     let operator = match operator {
@@ -56,13 +64,31 @@ impl<'t> Interpreter<'t> {
                 }
                 Ok(text)
             }
-            "list" | "tuple" => {
+            "list" | "tuple" | "set" => {
                 let items: Result<Vec<String>, String> = parts.into_iter().map(|part| inner(self, part)).collect();
                 Ok(format!("[{}]", items?.join(", ")))
             }
             "call" => self.translate_call(node, names),
             _ => Err(format!("`{}` has no counterpart in the table", self.source(node))),
         }
+    }
+
+    /// `(a, b) in [(1, 2), (3, 4)]`.
+    fn among(&mut self, left: Node<'t>, right: Node<'t>, is_not: bool, names: Names<'_>) -> Result<String, String> {
+        let left: Result<Vec<String>, String> =
+            named(left).into_iter().map(|part| self.translate(part, names).map(grouped)).collect();
+        let (left, right) = (left?, self.eval(right));
+        let no_list = || "it compares a tuple with what is no list of tuples".to_owned();
+        let mut rows = Vec::new();
+        for row in right.items().ok_or_else(no_list)? {
+            let values: Vec<String> = row.items().ok_or_else(no_list)?.iter().filter_map(literal).collect();
+            if values.len() == left.len() {
+                let same: Vec<String> = left.iter().zip(values).map(|(a, b)| format!("{a} == {b}")).collect();
+                rows.push(format!("({})", same.join(" and ")));
+            }
+        }
+        let any = if rows.is_empty() { "false".to_owned() } else { rows.join(" or ") };
+        Ok(if is_not { format!("not ({any})") } else { format!("({any})") })
     }
 
     fn translate_call(&mut self, node: Node<'t>, names: Names<'_>) -> Result<String, String> {
@@ -94,6 +120,22 @@ impl<'t> Interpreter<'t> {
                     arguments.iter().map(|argument| self.translate(*argument, names)).collect();
                 Ok(format!("{short}({})", arguments?.join(", ")))
             }
+            ("bool" | "float", [argument]) => Ok(grouped(self.translate(*argument, names)?)),
+            ("all" | "any", [list]) if matches!(list.kind(), "list" | "tuple" | "set") => {
+                let parts: Result<Vec<String>, String> =
+                    named(*list).into_iter().map(|part| self.translate(part, names).map(grouped)).collect();
+                let parts = parts?;
+                let text = parts.join(if short == "all" { " and " } else { " or " });
+                Ok(if parts.is_empty() { (short == "all").to_string() } else { format!("({text})") })
+            }
+            // Another function of the parameters.
+            (_, [argument]) if names.dictionary == Some(self.source(*argument)) => {
+                let called = node.child_by_field_name("function").map(|function| self.eval(function));
+                match called {
+                    Some(Value::Function(called)) => Ok(grouped(self.returned(&called, names.parameters)?)),
+                    _ => Err(format!("`{function}` is no function of the table")),
+                }
+            }
             _ => Err(format!("`{function}` is no function of the table")),
         }
     }
@@ -117,10 +159,12 @@ impl<'t> Interpreter<'t> {
         names.parameters.contains(&name).then_some(name)
     }
 
-    fn names_a_parameter(&self, node: Node<'t>, names: Names<'_>) -> bool {
+    pub fn names_a_parameter(&self, node: Node<'t>, names: Names<'_>) -> bool {
         let mut open = vec![node];
         while let Some(node) = open.pop() {
-            if self.parameter(node, names).is_some() {
+            let is_dictionary = || names.dictionary == Some(self.source(node)) && is_argument(node);
+            let has_meaning = || node.kind() == "identifier" && self.meanings.contains_key(self.source(node));
+            if self.parameter(node, names).is_some() || has_meaning() || is_dictionary() {
                 return true;
             }
             open.extend(named(node));
@@ -129,8 +173,13 @@ impl<'t> Interpreter<'t> {
     }
 }
 
+/// Whether a node is an argument of a call.
+fn is_argument(node: Node<'_>) -> bool {
+    node.kind() == "identifier" && node.parent().is_some_and(|parent| parent.kind() == "argument_list")
+}
+
 /// An operand, in parentheses unless it is a single name or number.
-fn grouped(text: String) -> String {
+pub fn grouped(text: String) -> String {
     if text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') { text } else { format!("({text})") }
 }
 

@@ -34,9 +34,20 @@ pub enum Value<'t> {
     /// A method that is not called yet.
     Method(Rc<Value<'t>>, Rc<str>),
     /// A `def` or a `lambda`.
-    Function(Node<'t>),
+    Function(Rc<Closure<'t>>),
     /// A value that only a run of the script determines, with the reason.
     Unknown(Rc<str>),
+}
+
+/// Variables of a function that was called, which functions defined in it share.
+pub type Frame<'t> = Rc<RefCell<HashMap<String, Value<'t>>>>;
+
+/// A function with the variables around it.
+#[derive(Debug, Clone)]
+pub struct Closure<'t> {
+    pub node: Node<'t>,
+    /// Variables of the functions around it, the innermost last.
+    pub frames: Vec<Frame<'t>>,
 }
 
 /// An integer or a float.
@@ -54,6 +65,8 @@ pub struct Array {
     pub dtype: DType,
     pub dims: Vec<i64>,
     pub contents: Contents,
+    /// The elements of an array of one dimension that the text tells.
+    pub values: Option<Rc<[Number]>>,
 }
 
 /// Contents of an array.
@@ -98,6 +111,10 @@ impl<'t> Value<'t> {
             Value::List(items) => Rc::as_ptr(items).cast::<()>(),
             Value::Dict(entries) => Rc::as_ptr(entries).cast(),
             Value::Tuple(items) => Rc::as_ptr(items).cast(),
+            Value::Function(function) => {
+                let frames = function.frames.iter().map(|frame| Rc::new(RefCell::new(frame.borrow().clone())));
+                return Value::Function(Rc::new(Closure { node: function.node, frames: frames.collect() }));
+            }
             other => return other.clone(),
         };
         if let Some(copy) = copies.get(&address) {
@@ -128,12 +145,13 @@ impl<'t> Value<'t> {
         }
     }
 
-    /// The elements of a list or a tuple, or the keys of a dictionary.
+    /// The elements of a list, a tuple or a known array, or the keys of a dictionary.
     pub fn items(&self) -> Option<Vec<Value<'t>>> {
         match self {
             Value::List(items) => Some(items.borrow().clone()),
             Value::Tuple(items) => Some(items.to_vec()),
             Value::Dict(entries) => Some(entries.borrow().iter().map(|(key, _)| key.clone()).collect()),
+            Value::Array(array) => Some(array.values.as_ref()?.iter().map(|number| number.value()).collect()),
             _ => None,
         }
     }
