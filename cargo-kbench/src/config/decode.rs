@@ -40,6 +40,7 @@ mod toggles;
 /// A selected package: its own table, and the defaults of its workspace.
 pub(super) struct Input<'i> {
     pub(super) name: &'i str,
+    pub(super) edition: &'i str,
     pub(super) directory: PathBuf,
     /// The package's table and the place of its key.
     pub(super) table: &'i Node,
@@ -78,7 +79,8 @@ pub(super) fn package(input: &Input<'_>, report: &Report) -> Package {
         })
         .collect();
     let decoded = kernels.iter().filter_map(|entry| kernel(entry, &kernels, input, report)).collect();
-    Package { name: input.name.to_owned(), directory: input.directory.clone(), kernels: decoded }
+    let (name, edition) = (input.name.to_owned(), input.edition.to_owned());
+    Package { name, edition, directory: input.directory.clone(), kernels: decoded }
 }
 
 /// The entry `kernels`, or an entry with a similar name.

@@ -203,6 +203,7 @@ impl Loader<'_> {
             };
             let input = decode::Input {
                 name: &member.name,
+                edition: &member.edition,
                 directory: manifest.source.directory().to_owned(),
                 table: &table.node,
                 place: &table.key_place,

@@ -26,6 +26,8 @@ pub(super) struct Member {
     pub(super) name: String,
     /// Version of the package; empty if the manifest has none.
     pub(super) version: String,
+    /// Edition of Rust, such as `2024`.
+    pub(super) edition: String,
     pub(super) manifest: PathBuf,
 }
 
@@ -66,6 +68,7 @@ fn from_metadata(metadata: &cargo_metadata::Metadata) -> Workspace {
         .map(|package| Member {
             name: package.name.to_string(),
             version: package.version.to_string(),
+            edition: package.edition.as_str().to_owned(),
             manifest: package.manifest_path.clone().into(),
         })
         .collect();

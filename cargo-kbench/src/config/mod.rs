@@ -101,6 +101,8 @@ impl Project {
 pub struct Package {
     /// Name of the package.
     pub name: String,
+    /// Edition of Rust, such as `2024`.
+    pub edition: String,
     /// Folder of the manifest; sources are relative to it.
     pub directory: PathBuf,
     /// Kernels, in the table's order.

@@ -94,7 +94,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a b");
         std::fs::create_dir(&path).unwrap();
-        let member = Member { name: "case".into(), version: "1.2.3+4".into(), manifest: path.join("Cargo.toml") };
+        let member = Member {
+            name: "case".into(),
+            version: "1.2.3+4".into(),
+            edition: "2024".into(),
+            manifest: path.join("Cargo.toml"),
+        };
         let url = format!("file://{}", path.display()).replace(' ', "%20");
         let matches = |text: &str| Spec::parse(text).unwrap().matches(&member);
         for text in

@@ -6,8 +6,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::expr::graph::{Arithmetic, Binary, Comparison, Function, Graph, Node, NodeId, Scalar, Unary};
+use crate::expr::graph::{Arithmetic, Binary, Function, Graph, Node, NodeId, Scalar, Unary};
 use crate::expr::{Expr, Value};
+use conditions::truth;
+
+mod conditions;
 
 /// A term with its type.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,10 +77,11 @@ impl<'d> Translation<'d> {
         Self { dialect, called: BTreeSet::new(), used: BTreeSet::new() }
     }
 
-    /// The term of an expression; `value` gives constants and `variable` the spelling of other names.
+    /// The term of an expression, or of the opposite of a condition; `value` gives constants and `variable` the spelling of other names.
     pub(super) fn term(
         &mut self,
         expr: &Expr,
+        is_opposite: bool,
         value: &dyn Fn(&str) -> Option<Value>,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Term, Untranslated> {
@@ -91,6 +95,10 @@ impl<'d> Translation<'d> {
             constants[place(name)].map_or_else(|| Node::Variable(place(name) as u32), Node::Constant)
         });
         let spelled: Vec<Option<String>> = names.iter().map(|name| variable(name)).collect();
+        if is_opposite {
+            let text = self.negation_of(&graph, top, &spelled).map_err(untranslated)?;
+            return Ok(Term { text, kind: Kind::Bool, is_atom: false });
+        }
         self.node(&graph, top, &spelled).map_err(untranslated)
     }
 
@@ -155,14 +163,11 @@ impl<'d> Translation<'d> {
                 self.used.insert(text.clone());
                 atom(text, Kind::Int)
             }
+            Node::Unary(Unary::Not, a) => compound(self.negation_of(graph, a, names)?, Kind::Bool),
             Node::Unary(operator, a) => {
                 let a = self.node(graph, a, names)?;
                 match operator {
-                    Unary::Plus => a,
-                    Unary::Not => {
-                        let condition = Self::condition(&a);
-                        compound(format!("{}({condition})", self.dialect.logic()[2]), Kind::Bool)
-                    }
+                    Unary::Plus | Unary::Not => a,
                     Unary::Negate if a.kind == Kind::Real => compound(format!("-{}", bracketed(&a)), Kind::Real),
                     Unary::Negate => {
                         let zero = atom(self.dialect.int(0), Kind::Int);
@@ -172,54 +177,57 @@ impl<'d> Translation<'d> {
                     Unary::Call(function) => self.function_of_one(function, &a)?,
                 }
             }
+            Node::Binary(operator @ (Binary::And | Binary::Or), a, b) => {
+                if truth(graph, a).is_some() {
+                    // A left side that decides alone is folded by the graph.
+                    return Ok(compound(self.condition_of(graph, b, names)?, Kind::Bool));
+                }
+                let a = self.condition_of(graph, a, names)?;
+                match (operator, truth(graph, b)) {
+                    (Binary::And, Some(false)) => atom(self.dialect.int(0), Kind::Int),
+                    (Binary::Or, Some(true)) => atom(self.dialect.int(1), Kind::Int),
+                    (_, Some(_)) => compound(a, Kind::Bool),
+                    (_, None) => {
+                        let b = self.condition_of(graph, b, names)?;
+                        let [and, or, _] = self.dialect.logic();
+                        compound(format!("({a}) {} ({b})", if operator == Binary::And { and } else { or }), Kind::Bool)
+                    }
+                }
+            }
             Node::Binary(operator, a, b) => {
                 let (a, b) = (self.node(graph, a, names)?, self.node(graph, b, names)?);
                 match operator {
-                    Binary::And | Binary::Or => {
-                        let (a, b) = (Self::condition(&a), Self::condition(&b));
-                        let [and, or, _] = self.dialect.logic();
-                        let word = if operator == Binary::And { and } else { or };
-                        compound(format!("({a}) {word} ({b})"), Kind::Bool)
-                    }
+                    Binary::And | Binary::Or => return Err("has no value"),
                     Binary::Compare(comparison) => compound(self.comparison(comparison, &a, &b), Kind::Bool),
                     Binary::Call(function) => self.function_of_two(function, &a, &b),
                     Binary::Arithmetic(operator) => self.arithmetic(operator, &a, &b),
                 }
             }
             Node::Select(condition, a, b) => {
-                let condition = self.node(graph, condition, names)?;
-                let condition = Self::condition(&condition);
+                let (test, is_negated) = self.test(graph, condition, names)?;
+                let (a, b) = if is_negated { (b, a) } else { (a, b) };
                 let (a, b) = (self.node(graph, a, names)?, self.node(graph, b, names)?);
                 if a.kind == Kind::Real || b.kind == Kind::Real {
                     let (a, b) = (self.real(&a), self.real(&b));
-                    compound(self.dialect.select(&condition, &a, &b), Kind::Real)
-                } else {
-                    let (a, b) = (self.int(&a), self.int(&b));
-                    compound(self.dialect.select(&condition, &a, &b), Kind::Int)
+                    return Ok(compound(self.dialect.select(&test, &a, &b), Kind::Real));
+                }
+                let (a, b) = (self.int(&a), self.int(&b));
+                match (&*a, &*b, is_negated) {
+                    ("1", "0", false) | ("0", "1", true) => {
+                        compound(self.condition_of(graph, condition, names)?, Kind::Bool)
+                    }
+                    ("1", "0", true) | ("0", "1", false) => {
+                        compound(self.negation_of(graph, condition, names)?, Kind::Bool)
+                    }
+                    _ => compound(self.dialect.select(&test, &a, &b), Kind::Int),
                 }
             }
         })
     }
 
-    fn comparison(&mut self, comparison: Comparison, a: &Term, b: &Term) -> String {
-        let operator = match comparison {
-            Comparison::Equal => "==",
-            Comparison::NotEqual => "!=",
-            Comparison::Less => "<",
-            Comparison::LessEqual => "<=",
-            Comparison::Greater => ">",
-            Comparison::GreaterEqual => ">=",
-        };
-        if a.kind != Kind::Real && b.kind != Kind::Real {
-            let (a, b) = (self.as_int(a), self.as_int(b));
-            return format!("{} {operator} {}", bracketed(&a), bracketed(&b));
-        }
-        let (a, b) = (self.real(a), self.real(b));
-        match comparison {
-            Comparison::Equal => self.call("same", &[a, b], false),
-            Comparison::NotEqual => format!("{}({})", self.dialect.logic()[2], self.call("same", &[a, b], false)),
-            _ => format!("({a}) {operator} ({b})"),
-        }
+    /// A term in floating point that stands beside an operator.
+    fn operand(&mut self, term: &Term) -> String {
+        if term.kind == Kind::Real { bracketed(term) } else { self.real(term) }
     }
 
     fn function_of_one(&mut self, function: Function, a: &Term) -> Result<Term, &'static str> {
@@ -287,11 +295,18 @@ impl<'d> Translation<'d> {
             let text = self.call(name, &[a.text, b.text], true);
             return Term { text, kind: Kind::Int, is_atom: true };
         }
+        let sign = match operator {
+            Add => "+",
+            Subtract => "-",
+            Multiply => "*",
+            _ => "",
+        };
+        if !sign.is_empty() {
+            let text = format!("{} {sign} {}", self.operand(a), self.operand(b));
+            return Term { text, kind: Kind::Real, is_atom: false };
+        }
         let (a, b) = (self.real(a), self.real(b));
         let name = match operator {
-            Add => return Term { text: format!("({a}) + ({b})"), kind: Kind::Real, is_atom: false },
-            Subtract => return Term { text: format!("({a}) - ({b})"), kind: Kind::Real, is_atom: false },
-            Multiply => return Term { text: format!("({a}) * ({b})"), kind: Kind::Real, is_atom: false },
             Arithmetic::FloorDivide => "floor_div_real",
             Arithmetic::Remainder => "remainder_real",
             Arithmetic::Power => "power_real",

@@ -15,7 +15,7 @@ pub(super) fn file(package: &Package, plans: &[&Plan], folder: &Path) -> File {
     let mut text = format!(
         "{}//! Compiles the C beside this file; it needs the crate `cc`. In the package's build.rs:\n//!\n//! ```ignore\n\
          //! #[path = \"{here}/build.rs\"]\n//! mod kernels;\n//!\n//! fn main() {{\n//!     kernels::compile();\n//! }}\n//! ```\n\n\
-         /// Compiles each variant with the flags that it was measured with, in debug builds too.\npub fn compile() {{\n",
+         /// Compiles each variant with the flags that it was measured with, in debug builds too.\n#[allow(clippy::too_many_lines)]\npub fn compile() {{\n",
         super::mark("//"),
     );
     let mut watched = vec![here.to_string()];

@@ -140,7 +140,11 @@ pub fn export(request: &Request<'_>) -> Result<Export, ExportError> {
     let elite = EliteFile::read(elite_path)?;
     let root = elite_path.parent().unwrap_or(elite_path);
     let mut plans = Vec::new();
-    for kernel in *kernels {
+    for (at, kernel) in kernels.iter().enumerate() {
+        if let Some(other) = kernels[..at].iter().find(|other| variable(other) == variable(kernel)) {
+            let why = format!("its files and variables would have the names of those of `{}`; rename one", other.name);
+            return Err(ExportError::unsupported(kernel, &why));
+        }
         if kernel.device.is_some() {
             let why = "its table names SM_COUNT outside of `grid`, or MAX_SHARED, and a program may meet any device; write numbers";
             return Err(ExportError::unsupported(kernel, &why));
@@ -153,7 +157,7 @@ pub fn export(request: &Request<'_>) -> Result<Export, ExportError> {
     }
     let in_c: Vec<&Plan> = plans.iter().filter(|plan| plan.kernel.implementation.backend == Backend::C).collect();
     let mut files = match language {
-        Language::Rust => rust::files(&package.name, &plans)?,
+        Language::Rust => rust::files(&package.name, &plans, folder)?,
         Language::C => c::files(package, &plans)?,
         Language::Python => python::files(package, &plans)?,
     };
@@ -167,7 +171,7 @@ pub fn export(request: &Request<'_>) -> Result<Export, ExportError> {
         });
     }
     for file in files.iter_mut().filter(|file| file.name.extension().is_some_and(|extension| extension == "rs")) {
-        file.bytes = formatted(&file.bytes, &package.directory);
+        file.bytes = formatted(&file.bytes, package);
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Export {
@@ -247,13 +251,13 @@ fn archs_of(kernel: &Kernel, elite: &EliteFile) -> Result<Vec<String>, ExportErr
     Ok(archs)
 }
 
-/// The text, formatted by rustfmt with the package's settings, so that `cargo fmt` does not change it; unformatted
-/// without rustfmt.
-fn formatted(text: &[u8], directory: &Path) -> Vec<u8> {
+/// The text, formatted by rustfmt with the package's edition and settings, so that `cargo fmt` does not change it;
+/// unformatted without rustfmt.
+fn formatted(text: &[u8], package: &Package) -> Vec<u8> {
     let run = || -> io::Result<Option<Vec<u8>>> {
         let mut child = Command::new("rustfmt")
-            .args(["--edition", "2024", "--emit", "stdout", "--quiet"])
-            .current_dir(directory)
+            .args(["--edition", &package.edition, "--emit", "stdout", "--quiet"])
+            .current_dir(&package.directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -56,9 +56,15 @@ pub(super) fn numbers(launch: &Launch) -> Vec<Number<'_>> {
 }
 
 impl<'p> Parts<'p> {
-    /// Sizes and tensors get no names in `taken`.
-    pub(super) fn new(plan: &'p Plan, module: String, dialect: &'static dyn Dialect, taken: &[&str]) -> Self {
-        let fields = snake(&plan.dims(), dialect.keywords(), &[]);
+    /// Sizes get no names in `members`, and tensors none in `taken`.
+    pub(super) fn new(
+        plan: &'p Plan,
+        module: String,
+        dialect: &'static dyn Dialect,
+        members: &[&str],
+        taken: &[&str],
+    ) -> Self {
+        let fields = snake(&plan.dims(), dialect.keywords(), members);
         let mut used: Vec<usize> = Vec::new();
         for planned in &plan.variants {
             for (_, launch) in (0..plan.stages()).filter_map(|at| planned.stage(&plan.kernel, at)) {
@@ -122,6 +128,15 @@ impl<'p> Parts<'p> {
 
     /// An expression at the toggles of a variant.
     pub(super) fn term(&mut self, planned: &Planned, expr: &Expr) -> Result<Term, ExportError> {
+        self.translated(planned, expr, false)
+    }
+
+    /// The opposite of a condition at the toggles of a variant.
+    pub(super) fn opposite(&mut self, planned: &Planned, expr: &Expr) -> Result<Term, ExportError> {
+        self.translated(planned, expr, true)
+    }
+
+    fn translated(&mut self, planned: &Planned, expr: &Expr, is_opposite: bool) -> Result<Term, ExportError> {
         let kernel = &self.plan.kernel;
         let value = |name: &str| kernel.space.value(&planned.candidate.variant, name).cloned();
         let fields: Vec<(&str, &String)> = self.plan.dims().into_iter().zip(&self.fields).collect();
@@ -129,7 +144,7 @@ impl<'p> Parts<'p> {
             let field = fields.iter().find(|(dim, _)| *dim == name).map(|(_, field)| self.dialect.size(field));
             field.or_else(|| (name == "SM_COUNT").then(|| "sm_count".to_owned()))
         };
-        let term = self.translation.term(expr, &value, &variable);
+        let term = self.translation.term(expr, is_opposite, &value, &variable);
         term.map_err(|error| ExportError::unsupported(&self.plan.kernel, &error))
     }
 
@@ -161,15 +176,19 @@ impl<'p> Parts<'p> {
         super::variable(self.kernel())
     }
 
-    /// Documentation about the sizes that the gates checked.
+    /// The end of a sentence about the kernel: the sizes that the gates checked.
     pub(super) fn checked(&self) -> String {
         let shapes = self.kernel().gates.correctness.shapes.iter().map(|&shape| &self.kernel().shapes[shape]);
         let sizes: Vec<String> =
             shapes.map(|shape| crate::text::dims(shape.dims.iter().map(|(name, size)| (name, size)))).collect();
+        if self.fields.is_empty() {
+            return "checked by the gates.".to_owned();
+        }
         let most = 6;
-        let shown = sizes[..sizes.len().min(most)].join("; ");
+        let shown: Vec<String> = sizes.iter().take(most).map(|sizes| format!("`{sizes}`")).collect();
         let more = if sizes.len() > most { format!("; and {} more", sizes.len() - most) } else { String::new() };
-        format!("{shown}{more}")
+        let shown = shown.join("; ");
+        format!("checked at {shown}{more}; at other sizes `launch` is as safe as the kernel is right there.")
     }
 }
 

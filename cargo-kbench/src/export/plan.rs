@@ -8,6 +8,7 @@ use std::path::Path;
 use super::{ExportError, File, Only, names};
 use crate::build::{Artifact, Compiler, Unit};
 use crate::config::{Backend, Implementation, Kernel, Launch, Package, Shape};
+use crate::expr::graph::{Graph, Node, Scalar};
 use crate::expr::{Expr, Template, Value};
 use crate::file;
 use crate::harness::{Builder, Candidate, Proposed, RunError};
@@ -235,11 +236,9 @@ impl Plan {
         if let Some(at) = self.variants.iter().position(same) {
             return Ok(at);
         }
-        let dims = self.dims();
         let mut conditions: Vec<Condition> = Vec::new();
         for (name, expr) in compiled_exprs(implementation) {
-            let depends = expr.names().iter().any(|name| dims.contains(name));
-            if depends && conditions.iter().all(|known| known.expr != *expr) {
+            if self.depends_on_sizes(&candidate.variant, expr) && conditions.iter().all(|known| known.expr != *expr) {
                 let value = expr.eval(&|name| self.value(&candidate.variant, shape, name));
                 let value = value.map_err(|error| unsupported(&error))?;
                 conditions.push(Condition { name, expr: expr.clone(), value });
@@ -248,6 +247,19 @@ impl Plan {
         let (code, ptx, figures) = Default::default();
         self.variants.push(Planned { candidate, is_default: false, unit, stages, conditions, code, ptx, figures });
         Ok(self.variants.len() - 1)
+    }
+
+    /// Whether the value of an expression depends on sizes where the toggles have these values.
+    fn depends_on_sizes(&self, variant: &Variant, expr: &Expr) -> bool {
+        let mut graph = Graph::default();
+        let names = expr.names();
+        let toggle = |name: &&str| self.kernel.space.value(variant, name).map(|value| graph.scalar(value));
+        let toggles: Vec<Option<Scalar>> = names.iter().map(toggle).collect();
+        let top = graph.expression(expr, |name| {
+            let at = names.iter().position(|known| *known == name).expect("one of its names");
+            toggles[at].map_or(Node::Variable(at as u32), Node::Constant)
+        });
+        !matches!(graph.nodes[top as usize], Node::Constant(_))
     }
 
     /// The value of a name at a shape and variant.
@@ -388,7 +400,10 @@ impl Plan {
                 })
             });
             let sizes = self.kernel.shapes[0].dims.iter().map(|(name, _)| (name, &entry.dims[name]));
-            let at = format!("at {} on {}", crate::text::dims(sizes), entry.device.name);
+            let at = match &*crate::text::dims(sizes) {
+                "" => format!("on `{}`", entry.device.name),
+                sizes => format!("at `{sizes}` on `{}`", entry.device.name),
+            };
             if is_same {
                 let summary = &winner.timing.summary;
                 let [p50, low, high] = [summary.p50, summary.p50_low, summary.p50_high].map(microseconds);

@@ -73,14 +73,15 @@ fn members(root: &Path, table: &Table) -> Result<Vec<Member>, LoadError> {
     Ok(members)
 }
 
-/// The package of a manifest; `root` is the manifest that its version may be inherited from.
+/// The package of a manifest; `root` is the manifest that its version and edition may be inherited from.
 fn member(manifest: &Path, root: &Table) -> Result<Option<Member>, LoadError> {
     let table = read(manifest)?;
     let package = table.get("package");
     let text = |key: &str| package?.get(key)?.as_str();
-    let inherited = || root.get("workspace")?.get("package")?.get("version")?.as_str();
-    let version = text("version").or_else(inherited).unwrap_or_default().to_owned();
-    Ok(text("name").map(|name| Member { name: name.to_owned(), version, manifest: manifest.to_owned() }))
+    let inherited = |key: &str| root.get("workspace")?.get("package")?.get(key)?.as_str();
+    let own = |key: &str, default: &str| text(key).or_else(|| inherited(key)).unwrap_or(default).to_owned();
+    let (version, edition) = (own("version", ""), own("edition", "2015"));
+    Ok(text("name").map(|name| Member { name: name.to_owned(), version, edition, manifest: manifest.to_owned() }))
 }
 
 /// The folders that a pattern matches, sorted.

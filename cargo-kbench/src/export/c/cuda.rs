@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{argument, comment, head, negative, pick, structs, switch};
+use super::pick::pick;
+use super::{argument, comment, head, negative, structs, switch};
 use crate::config::{Arg, TensorMap};
 use crate::export::parts::Parts;
 use crate::export::plan::{Plan, Planned};

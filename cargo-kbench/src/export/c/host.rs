@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{address_type, element, head, pick, structs, switch, symbol, value};
+use super::pick::pick;
+use super::{address_type, element, head, structs, switch, symbol, value};
 use crate::config::ArgValue;
 use crate::export::ExportError;
 use crate::export::parts::Parts;

@@ -10,7 +10,6 @@ use super::parts::{Number, Parts, narrow};
 use super::plan::{Plan, Planned};
 use super::{ExportError, File, c_source};
 use crate::config::{ArgValue, Backend, Package, Word};
-use crate::expr::Value;
 use dialect::C;
 use kbench_runtime::dtype::DType;
 
@@ -18,12 +17,15 @@ pub(super) mod build;
 mod cuda;
 mod dialect;
 mod host;
+mod pick;
 
 pub(super) use cuda::decoded;
 
 /// Names of arguments and variables of the generated functions.
-const TAKEN: &[&str] =
-    &["bad", "choice", "count", "device", "dims", "elements", "kernel", "launches", "sm_count", "status", "stream"];
+const TAKEN: &[&str] = &[
+    "bad", "choice", "count", "device", "dims", "elements", "kernel", "launches", "sm_count", "status", "stream",
+    "variant",
+];
 
 /// The header and the code that it includes.
 pub(super) fn files(package: &Package, plans: &[Plan]) -> Result<Vec<File>, ExportError> {
@@ -47,7 +49,7 @@ pub(super) fn files(package: &Package, plans: &[Plan]) -> Result<Vec<File>, Expo
     }
     let mut files = Vec::new();
     for (plan, name) in plans.iter().zip(names::snake(&kernels, names::C, &["kbench"])) {
-        let mut parts = Parts::new(plan, name, &C, TAKEN);
+        let mut parts = Parts::new(plan, name, &C, &[], TAKEN);
         let kernel = match plan.kernel.implementation.backend {
             Backend::Cuda => {
                 files.extend(cuda::code_files(plan)?);
@@ -85,13 +87,17 @@ fn head(parts: &mut Parts<'_>) -> Result<String, ExportError> {
     let name = parts.module.clone();
     let upper = name.to_uppercase();
     let mut text = format!(
-        "/* `{}`, checked at {}; at other sizes it is as safe as the kernel is right there. */\n\n\
+        "/* `{}`, {} */\n\n\
          /* The sizes of a problem. */\ntypedef struct {{\n",
         plan.kernel.name,
         comment(&parts.checked())
     );
     for (field, dim) in parts.fields.iter().zip(plan.dims()) {
         let _ = writeln!(text, "    /* `{}` of the table. */\n    int64_t {field};", comment(dim));
+    }
+    if parts.fields.is_empty() {
+        // C has no struct without members.
+        text.push_str("    char none;\n");
     }
     let _ = writeln!(text, "}} {name}_dims;\n\n#define {upper}_VARIANTS {}", plan.variants.len());
     let _ = writeln!(text, "#define {upper}_LAUNCHES {}\n", plan.stages());
@@ -151,70 +157,6 @@ fn head(parts: &mut Parts<'_>) -> Result<String, ExportError> {
 fn negative(parts: &Parts<'_>) -> String {
     let all: Vec<String> = parts.fields.iter().map(|field| format!("dims.{field} < 0")).collect();
     if all.is_empty() { "0".to_owned() } else { all.join(" || ") }
-}
-
-/// `NAME_pick`.
-fn pick(parts: &mut Parts<'_>) -> Result<String, ExportError> {
-    let plan = parts.plan;
-    let name = parts.module.clone();
-    let list = |items: Vec<String>| items.join(", ");
-    let mut usable = Vec::new();
-    for planned in &plan.variants {
-        let mut conditions = Vec::new();
-        for condition in &planned.conditions {
-            let term = parts.term(planned, &condition.expr)?;
-            conditions.push(match &condition.value {
-                Value::Float(value) => format!("kbench_same({}, {value:?})", parts.translation.real(&term)),
-                value => {
-                    let value = value.as_integer().ok_or_else(|| {
-                        let what = format!("the define `{}` depends on sizes and is a string", condition.expr);
-                        ExportError::unsupported(&plan.kernel, &what)
-                    })?;
-                    format!("({}) == {value}", parts.translation.int(&term))
-                }
-            });
-        }
-        usable.push(if conditions.is_empty() { "1".to_owned() } else { conditions.join(" && ") });
-    }
-    let mut checks = String::new();
-    for (at, condition) in usable.iter().enumerate() {
-        let _ = writeln!(checks, "    bad = 0;\n    usable[{at}] = {condition};\n    if (bad) usable[{at}] = 0;");
-    }
-    let tuned = |tuned: &super::plan::Tuned| {
-        let arch = tuned.compute_capability.as_deref().unwrap_or_default();
-        format!("        {{{:?}, {arch:?}, {}}},\n", tuned.device, tuned.variant)
-    };
-    let (table, sizes, winners) = if plan.tuned.is_empty() {
-        (String::new(), String::new(), "NULL, NULL, 0".to_owned())
-    } else {
-        let rows: Vec<String> = plan.tuned.iter().map(tuned).collect();
-        let sizes: Vec<String> =
-            plan.tuned.iter().map(|tuned| list(tuned.dims.iter().map(i64::to_string).collect())).collect();
-        (
-            format!("    static const kbench_tuned tuned[] = {{\n{}    }};\n", rows.concat()),
-            format!("    static const int64_t tuned_sizes[] = {{\n        {},\n    }};\n", sizes.join(",\n        ")),
-            format!("tuned, tuned_sizes, {}", plan.tuned.len()),
-        )
-    };
-    let defaults: Vec<String> = (plan.variants.iter().enumerate())
-        .filter(|(_, planned)| planned.is_default)
-        .map(|(at, _)| at.to_string())
-        .collect();
-    let count = parts.fields.len();
-    // An array has at least one element.
-    let own =
-        if count == 0 { "0".to_owned() } else { list(parts.fields.iter().map(|f| format!("dims.{f}")).collect()) };
-    Ok(format!(
-        "/* The variant for these sizes, and why. */\n\
-         static inline int {name}_pick(const {name}_kernel *kernel, {name}_dims dims, kbench_choice *choice)\n{{\n\
-         {table}{sizes}    static const int defaults[] = {{{defaults}}};\n    const int64_t sizes[] = {{{own}}};\n    \
-         const int64_t sm_count = kernel->device.sm_count;\n    int usable[{variants}];\n    int bad = 0;\n    (void)dims;\n    \
-         (void)sm_count;\n{checks}    (void)bad;\n    \
-         return kbench_pick(&kernel->device, {winners}, sizes, {count}, usable, defaults, {default_count}, choice);\n}}\n\n",
-        default_count = defaults.len(),
-        defaults = list(defaults),
-        variants = plan.variants.len(),
-    ))
 }
 
 /// A `switch` over the variants, in which equal bodies are shared.

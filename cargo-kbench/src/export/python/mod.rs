@@ -59,7 +59,7 @@ pub(super) fn files(package: &Package, plans: &[Plan]) -> Result<Vec<File>, Expo
             let why = "only kernels in CUDA are exported to Python; name those with --kernel, or export to C";
             return Err(ExportError::unsupported(&plan.kernel, &why));
         }
-        let mut parts = Parts::new(plan, module, &Python, TAKEN);
+        let mut parts = Parts::new(plan, module, &Python, &["sizes"], TAKEN);
         let text = kernel(&mut parts)?;
         add(&format!("{}.py", parts.module), &text);
     }
@@ -136,7 +136,7 @@ fn kernel(parts: &mut Parts<'_>) -> Result<String, ExportError> {
     let mut text = super::mark("#");
     let _ = write!(
         text,
-        "\"\"\"`{}`, checked at {}; at other sizes `launch` is as safe as the kernel is right there.\"\"\"\n\nimport ctypes\nimport dataclasses\n",
+        "\"\"\"`{}`, {}\"\"\"\n\nimport ctypes\nimport dataclasses\n",
         plan.kernel.name,
         parts.checked().replace('\\', "\\\\").replace('"', "\\\""),
     );

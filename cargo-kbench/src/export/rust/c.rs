@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use kbench_runtime::dtype::DType;
 
 use super::dialect::Rust;
-use super::parts::{TAKEN, rust_type};
+use super::lints;
+use super::parts::{rust_type, taken};
 use super::structs::{self, Given};
 use super::variants::choosing;
 use crate::export::ExportError;
@@ -27,20 +28,20 @@ pub(super) fn module(
             "it takes an f16 by value, a type that Rust lacks; take an f32 or a pointer, or export with `--lang c`";
         return Err(ExportError::unsupported(&plan.kernel, &why));
     }
-    let mut parts = Parts::new(plan, module, &Rust, &TAKEN);
-    let mut text = format!(
-        "/// `{}`, checked at {}; at other sizes `launch` is as safe as the kernel is right there.\n\
-         #[allow(clippy::too_many_arguments, clippy::many_single_char_names, clippy::similar_names)]\npub mod {} {{\n\
-         use std::sync::OnceLock;\n\n",
-        plan.kernel.name,
-        parts.checked(),
-        parts.module
-    );
+    let mut parts = Parts::new(plan, module, &Rust, &taken(), &taken());
     let body = [parts.dims(), parts.variants()?, parts.tuned(), pick(&parts), launches(package, &mut parts)?].concat();
     let shared = ["Choice", "Error", "Named", "Rule", "Tuned", "has_length", "named", "processor", "winner"];
     let called = parts.called(&body);
     let shared: Vec<&str> = shared.into_iter().chain(called.iter().copied()).collect();
-    let _ = writeln!(text, "use super::{{{}}};\n\n{body}}}\n", shared.join(", "));
+    let text = format!(
+        "/// `{}`, {}\n{}pub mod {} {{\n\
+         use std::sync::OnceLock;\n\nuse super::{{{}}};\n\n{body}}}\n\n",
+        plan.kernel.name,
+        parts.checked(),
+        lints::attribute(&body, &parts.fields),
+        parts.module,
+        shared.join(", ")
+    );
     Ok((text, called))
 }
 

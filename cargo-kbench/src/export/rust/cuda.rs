@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::dialect::Rust;
-use super::parts::{TAKEN, rust_type};
+use super::lints;
+use super::parts::{rust_type, taken};
 use super::shared::Shared;
 use super::structs::{self, Given};
 use super::variants::choosing;
@@ -16,7 +17,7 @@ use crate::expr::Expr;
 
 /// The text of the module, the functions that it calls, and the parts that it needs of the shared module.
 pub(super) fn module(plan: &Plan, module: String) -> Result<(String, BTreeSet<&'static str>, Shared), ExportError> {
-    let mut parts = Parts::new(plan, module, &Rust, &TAKEN);
+    let mut parts = Parts::new(plan, module, &Rust, &taken(), &taken());
     let mut shared = Shared { cuda: true, ..Shared::default() };
     let kernel = &plan.kernel;
     for planned in &plan.variants {
@@ -26,14 +27,6 @@ pub(super) fn module(plan: &Plan, module: String) -> Result<(String, BTreeSet<&'
             shared.symbols |= launch.args.iter().any(|arg| matches!(arg, Arg::Symbol { .. }));
         }
     }
-    let mut text = format!(
-        "/// `{}`, checked at {}; at other sizes `launch` is as safe as the kernel is right there.\n\
-         #[allow(clippy::too_many_arguments, clippy::many_single_char_names, clippy::similar_names)]\npub mod {} {{\n\
-         use std::sync::{{Arc, OnceLock}};\n\n",
-        kernel.name,
-        parts.checked(),
-        parts.module
-    );
     let mut body = [parts.dims(), parts.variants()?, parts.tuned(), codes(plan)].concat();
     body.push_str(&pick(&parts));
     body.push_str(&launches(&mut parts)?);
@@ -55,9 +48,13 @@ pub(super) fn module(plan: &Plan, module: String) -> Result<(String, BTreeSet<&'
     used.extend(shared.symbols.then_some("copy_to_symbol"));
     let called = parts.called(&body);
     used.extend(called.iter().copied());
-    let _ = writeln!(
-        text,
-        "use cudarc::driver::{{{}}};\n\nuse super::{{{}}};\n\n{body}}}\n",
+    let text = format!(
+        "/// `{}`, {}\n{}pub mod {} {{\n\
+         use std::sync::{{Arc, OnceLock}};\n\nuse cudarc::driver::{{{}}};\n\nuse super::{{{}}};\n\n{body}}}\n\n",
+        kernel.name,
+        parts.checked(),
+        lints::attribute(&body, &parts.fields),
+        parts.module,
         cudarc.join(", "),
         used.join(", ")
     );
@@ -73,12 +70,14 @@ fn codes(plan: &Plan) -> String {
          fn codes(self) -> &'static [Code] {{\nmatch self {{",
         plan.variants.len()
     );
+    // Variants that differ in their launches alone have the same code.
+    let mut arms: Vec<(String, Vec<String>)> = Vec::new();
     for (variant, planned) in plan.variants.iter().enumerate() {
-        let _ = writeln!(text, "Self::V{variant} => &[");
+        let mut list = String::new();
         let mut code = |arch: &str, kind: &str, symbols: &[String], file: &str| {
             let (major, minor) = arch_numbers(arch);
             let _ = writeln!(
-                text,
+                list,
                 "Code {{ arch: ({major}, {minor}), kind: Kind::{kind}, symbols: &{symbols:?}, bytes: include_bytes!({file:?}) }},",
             );
         };
@@ -90,7 +89,14 @@ fn codes(plan: &Plan) -> String {
         if let Some(ptx) = &planned.ptx {
             code(&ptx.arch, "Ptx", &planned.code[0].symbols(planned), &ptx.file);
         }
-        let _ = writeln!(text, "],");
+        let pattern = format!("Self::V{variant}");
+        match arms.iter_mut().find(|(known, _)| *known == list) {
+            Some((_, patterns)) => patterns.push(pattern),
+            None => arms.push((list, vec![pattern])),
+        }
+    }
+    for (list, patterns) in arms {
+        let _ = writeln!(text, "{} => &[{list}],", patterns.join(" | "));
     }
     text + "}\n}\n}\n\n"
 }

@@ -1,5 +1,6 @@
 //! Terms in Rust, and the functions that they call.
 
+use super::shared;
 use crate::export::arithmetic::{Dialect, Kind, Term, bracketed};
 use crate::export::names;
 use crate::expr::graph::Arithmetic;
@@ -46,7 +47,10 @@ impl Dialect for Rust {
     }
 
     fn select(&self, condition: &str, a: &str, b: &str) -> String {
-        format!("if {condition} {{ {a} }} else {{ {b} }}")
+        // Two literals alone do not say their type to a method.
+        let suffix = if is_int(a) && is_int(b) { "_i64" } else { "" };
+        let other = if b.starts_with("if ") { b.to_owned() } else { format!("{{ {b} }}") };
+        format!("if {condition} {{ {a}{suffix} }} else {other}")
     }
 
     fn logic(&self) -> [&'static str; 3] {
@@ -58,12 +62,18 @@ impl Dialect for Rust {
     }
 
     fn int_as_real(&self, term: &Term) -> String {
-        if term.kind == Kind::Int && term.text.bytes().all(|c| c.is_ascii_digit() || c == b'_' || c == b'-') {
+        if term.kind == Kind::Int && is_int(&term.text) {
             format!("{}.0", term.text)
         } else {
             format!("real({})", term.text)
         }
     }
+}
+
+/// Whether the text is an integer without a type.
+pub(super) fn is_int(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit() || c == b'_')
 }
 
 /// Whether a method call on the term needs no parentheses: names, calls and chains of methods.
@@ -98,6 +108,6 @@ pub(super) fn literal(number: &str) -> String {
 /// The definition of a function that terms call.
 pub(super) fn definition(function: &str) -> &'static str {
     let start = format!("\nfn {function}(");
-    let blocks = include_str!("functions.rs").split("\n\n");
+    let blocks = shared::FUNCTIONS.split("\n\n");
     blocks.into_iter().find(|block| block.contains(&start)).expect("a function of functions.rs").trim_end()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use super::plan::Plan;
 use super::{ExportError, File, names};
@@ -11,6 +12,7 @@ use shared::Shared;
 mod c;
 mod cuda;
 mod dialect;
+mod lints;
 mod parts;
 mod shared;
 mod structs;
@@ -19,13 +21,16 @@ mod tests;
 mod variants;
 
 /// The module and the code that it includes.
-pub(super) fn files(package: &str, plans: &[Plan]) -> Result<Vec<File>, ExportError> {
+pub(super) fn files(package: &str, plans: &[Plan], folder: &Path) -> Result<Vec<File>, ExportError> {
     let mut files = Vec::new();
     for plan in plans {
         files.extend(plan.code_files()?);
     }
     let kernels: Vec<&str> = plans.iter().map(|plan| plan.kernel.name.as_str()).collect();
-    let modules = names::snake(&kernels, names::RUST, &[]);
+    let modules = names::snake(&kernels, names::RUST, &["cudarc", "sys"]);
+    // A kernel may have the name of the folder, which is that of the module around its own.
+    let is_folder = |module: &String| folder.file_name().is_some_and(|name| name == module.as_str());
+    let inception = if modules.iter().any(is_folder) { ", clippy::module_inception" } else { "" };
     let mut called = BTreeSet::new();
     let mut parts = String::new();
     let mut shared = Shared::default();
@@ -52,7 +57,7 @@ pub(super) fn files(package: &str, plans: &[Plan]) -> Result<Vec<File>, ExportEr
     );
     text.push_str(DOC);
     text.push_str(&super::made_from(plans, "//"));
-    text.push_str("#![allow(dead_code)]\n\n");
+    let _ = writeln!(text, "#![allow(dead_code{inception})]\n");
     text.push_str(&shared.text(plans));
     for function in called {
         text.push_str(dialect::definition(function));

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use kbench_runtime::dtype::DType;
 
-use super::dialect;
+use super::{dialect, shared};
 use crate::config::{Arg, Backend, Word};
 use crate::export::ExportError;
 use crate::export::names::{self, snake};
@@ -21,19 +21,37 @@ pub(super) struct Function {
     pub(super) call: String,
 }
 
-/// Names of the module's own functions and arguments.
-pub(super) const TAKEN: [&str; 6] = ["dims", "choice", "stream", "loaded", "functions", "sm_count"];
+/// Names of a module's own functions and variables, which sizes, tensors and scalars must not hide.
+pub(super) fn taken() -> Vec<&'static str> {
+    let own = [
+        "choice",
+        "choose",
+        "cluster",
+        "config",
+        "device",
+        "dims",
+        "functions",
+        "launch",
+        "launch_raw",
+        "lengths",
+        "loaded",
+        "pick",
+        "scalars",
+        "scratch",
+        "sm_count",
+        "stream",
+        "tuned",
+        "variant",
+    ];
+    own.into_iter().chain(shared::functions()).collect()
+}
 
 impl Parts<'_> {
     /// An expression as an integer of a type.
     pub(super) fn integer(&mut self, planned: &Planned, expr: &Expr, of: &str) -> Result<String, ExportError> {
         let int = self.int(planned, expr)?;
-        let is_literal = int.bytes().all(|c| c.is_ascii_digit() || c == b'_');
-        Ok(match of {
-            "i64" => int,
-            _ if is_literal => int,
-            _ => format!("{of}::try_from({int}).ok()?"),
-        })
+        let is_literal = dialect::is_int(&int) && !(int.starts_with('-') && of.starts_with('u'));
+        Ok(if of == "i64" || is_literal { int } else { format!("{of}::try_from({int}).ok()?") })
     }
 
     /// The number of elements of a tensor.
@@ -53,8 +71,9 @@ impl Parts<'_> {
         } else {
             format!("{first}_i64")
         };
-        let is_plain = first.bytes().all(|c| c.is_ascii_alphanumeric() || b"_.()?, ".contains(&c));
-        let first = if is_plain && !first.starts_with("if ") { first } else { format!("({first})") };
+        let is_chain = first.bytes().all(|c| c.is_ascii_alphanumeric() || b"_.()?, ".contains(&c));
+        let is_plain = rest.is_empty() || is_chain && !first.starts_with("if ");
+        let first = if is_plain { first } else { format!("({first})") };
         let product = rest.iter().fold(first, |product, factor| format!("{product}.checked_mul({factor})?"));
         let is_literal = product.bytes().all(|c| c.is_ascii_digit() || c == b'_');
         Ok(if is_literal { product } else { format!("usize::try_from({product}).ok()?") })
@@ -200,10 +219,15 @@ impl Parts<'_> {
 
     /// Names for scalars: that of a size or a toggle if the scalar is one.
     pub(super) fn scalar_names(&self, texts: &[String]) -> Vec<String> {
-        let is_name = |text: &str| text.bytes().all(|c| c == b'_' || c.is_ascii_alphanumeric());
+        let is_name = |text: &str| {
+            let mut bytes = text.bytes();
+            !text.starts_with(|c: char| c.is_ascii_digit()) && bytes.all(|c| c == b'_' || c.is_ascii_alphanumeric())
+        };
         let names: Vec<&str> = texts.iter().map(|text| if is_name(text) { text.as_str() } else { "scalar" }).collect();
-        let tensors = self.tensors.iter().chain(&self.scratch).map(|(_, name)| name.as_str());
-        snake(&names, names::RUST, &TAKEN.into_iter().chain(tensors).collect::<Vec<_>>())
+        let tensors = self.tensors.iter().chain(&self.scratch);
+        let lengths: Vec<String> = tensors.clone().map(|(tensor, _)| self.length(*tensor)).collect();
+        let variables = tensors.map(|(_, name)| name.as_str()).chain(lengths.iter().map(String::as_str));
+        snake(&names, names::RUST, &taken().into_iter().chain(variables).collect::<Vec<_>>())
     }
 
     /// A function of the sizes that returns `returned`; `value` gives the value for a variant, in a function of
@@ -258,7 +282,9 @@ impl Parts<'_> {
             passes.push("loaded.device.sm_count");
         }
         let _ = writeln!(text, "/// {doc}");
-        let _ = writeln!(text, "#[allow(clippy::unnecessary_wraps)]");
+        // Clippy accepts seven members of a tuple.
+        let complex = if returned.split(", ").count() > 7 { ", clippy::type_complexity" } else { "" };
+        let _ = writeln!(text, "#[allow(clippy::unnecessary_wraps{complex})]");
         let _ = writeln!(text, "fn {name}({}) -> Option<{returned}> {{", takes.join(", "));
         if uses_sizes {
             let _ = writeln!(text, "let [{}] = dims.sizes()?;", names.join(", "));
@@ -291,6 +317,9 @@ impl Parts<'_> {
         text.push_str("}\n\n");
         let all = |item: &dyn Fn(&String) -> String| self.fields.iter().map(item).collect::<Vec<_>>().join(", ");
         let count = self.fields.len();
+        if count == 0 {
+            text.push_str("#[allow(clippy::unnecessary_wraps, clippy::unused_self)]\n");
+        }
         let _ = writeln!(
             text,
             "impl Dims {{\n/// In the table's order.\nfn array(self) -> [usize; {count}] {{\n[{}]\n}}\n\n\

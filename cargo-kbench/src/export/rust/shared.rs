@@ -2,6 +2,24 @@
 
 use crate::export::plan::Plan;
 
+const COMMON: &str = include_str!("common.rs");
+const PROCESSOR: &str = include_str!("processor.rs");
+const DEVICE: &str = include_str!("device.rs");
+const CLUSTERS: &str = include_str!("clusters.rs");
+const TENSOR_MAPS: &str = include_str!("tensor_maps.rs");
+const SYMBOLS: &str = include_str!("symbols.rs");
+/// Functions that terms call, in blocks.
+pub(super) const FUNCTIONS: &str = include_str!("functions.rs");
+
+/// The names of all shared functions.
+pub(super) fn functions() -> impl Iterator<Item = &'static str> {
+    let lines = [COMMON, PROCESSOR, DEVICE, CLUSTERS, TENSOR_MAPS, SYMBOLS, FUNCTIONS].into_iter().flat_map(str::lines);
+    lines.filter_map(|line| {
+        let signature = line.strip_prefix("unsafe ").unwrap_or(line).strip_prefix("fn ")?;
+        signature.split(['(', '<']).next()
+    })
+}
+
 /// Parts that the modules of the kernels share.
 #[derive(Default, Clone, Copy)]
 #[allow(clippy::struct_excessive_bools)] // each is a part
@@ -24,7 +42,7 @@ impl Shared {
 
     pub(super) fn text(self, plans: &[Plan]) -> String {
         let mut text = String::new();
-        let mut common = include_str!("common.rs").to_owned();
+        let mut common = COMMON.to_owned();
         if self.cuda {
             let mut cudarc = vec!["CudaContext", "CudaFunction", "CudaModule", "DriverError", "sys"];
             if self.clusters {
@@ -55,7 +73,7 @@ impl Shared {
         }
         text.push_str(&common);
         if self.c {
-            text.push_str(include_str!("processor.rs"));
+            text.push_str(PROCESSOR);
         }
         if self.cuda {
             let mut archs: Vec<&str> = plans
@@ -66,13 +84,9 @@ impl Shared {
             archs.sort_unstable();
             archs.dedup();
             let archs: Vec<String> = archs.iter().map(|arch| format!("{arch:?}")).collect();
-            text.push_str(&include_str!("device.rs").replace("ARCH_LIST", &archs.join(", ")));
+            text.push_str(&DEVICE.replace("ARCH_LIST", &archs.join(", ")));
         }
-        let parts = [
-            (self.clusters, include_str!("clusters.rs")),
-            (self.tensor_maps, include_str!("tensor_maps.rs")),
-            (self.symbols, include_str!("symbols.rs")),
-        ];
+        let parts = [(self.clusters, CLUSTERS), (self.tensor_maps, TENSOR_MAPS), (self.symbols, SYMBOLS)];
         text.extend(parts.into_iter().filter_map(|(is_used, part)| is_used.then_some(part)));
         text
     }

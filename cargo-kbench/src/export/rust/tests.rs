@@ -63,7 +63,8 @@ fn expressions_become_short_rust() {
     let mut translation = Translation::new(&Rust);
     let mut text = |text: &str| {
         let value = |name: &str| (name == "TILE").then_some(Value::Int(64));
-        let term = translation.term(&Expr::parse(text).unwrap(), &value, &|name| Some(name.to_lowercase())).unwrap();
+        let term =
+            translation.term(&Expr::parse(text).unwrap(), false, &value, &|name| Some(name.to_lowercase())).unwrap();
         translation.int(&term)
     };
     for (table, rust) in [
@@ -72,11 +73,23 @@ fn expressions_become_short_rust() {
         ("0 * M + N", "n"),
         ("TILE - M", "(64_i64).checked_sub(m)?"),
         ("M // 2 if N > 4 else 1", "if n > 4 { floor_div(m, 2)? } else { 1 }"),
+        ("(M + 0.5) * (N - 1.5)", "whole((real(m) + 0.5) * (real(n) - 1.5))?"),
         ("M / 2", "whole(divide(real(m), 2.0)?)?"),
-        ("M > 1 and not N == 3", "i64::from((m > 1) && (!(n == 3)))"),
+        ("M > 1 and not N == 3", "i64::from((m > 1) && (n != 3))"),
+        ("not (M > 1 or N)", "i64::from((m <= 1) && (n == 0))"),
+        ("not M / 3 < 2.5", "i64::from(divide(real(m), 3.0)? >= 2.5)"),
+        ("not is_power_of_two(M)", "i64::from(!(is_power_of_two(m)))"),
+        // The conditions and alternatives that clippy asks for.
+        ("M if N != 4 else 2", "if n == 4 { 2 } else { m }"),
+        ("M if N % 2 else 2", "if remainder(n, 2)? == 0 { 2 } else { m }"),
+        ("M if not N > 4 else 2", "if n > 4 { 2 } else { m }"),
+        ("1 if N != 4 else 0", "i64::from(n != 4)"),
+        ("0 if N > 4 else 1", "i64::from(n <= 4)"),
+        ("1 if N > 4 else 2 if N < 4 else 3", "if n > 4 { 1 } else if n < 4 { 2_i64 } else { 3 }"),
+        ("(2 if N > 4 else 3) + M", "(if n > 4 { 2_i64 } else { 3 }).checked_add(m)?"),
         ("100000 * M", "m.checked_mul(100_000)?"),
-        ("M + 12345.0", "whole((real(m)) + (12_345.0))?"),
-        ("M + 0.12345", "whole((real(m)) + (0.123_45))?"),
+        ("M + 12345.0", "whole(real(m) + 12_345.0)?"),
+        ("M + 0.12345", "whole(real(m) + 0.123_45)?"),
     ] {
         assert_eq!(text(table), rust, "{table}");
     }

@@ -60,17 +60,12 @@ impl Parts<'_> {
             for Condition { expr, value, .. } in &planned.conditions {
                 let term = parts.term(planned, expr)?;
                 conditions.push(match value {
-                    Value::Bool(value) if term.kind == Kind::Bool => {
-                        if *value {
-                            format!("({})", term.text)
-                        } else {
-                            format!("!({})", term.text)
-                        }
-                    }
+                    Value::Bool(true) if term.kind == Kind::Bool => term.text,
+                    Value::Bool(false) if term.kind == Kind::Bool => parts.opposite(planned, expr)?.text,
                     Value::Float(value) => {
                         let real = parts.translation.real(&term);
                         parts.translation.called.insert("same");
-                        format!("same({real}, {value:?})")
+                        format!("same({real}, {})", dialect::literal(&format!("{value:?}")))
                     }
                     value => {
                         let value = value.as_integer().ok_or_else(|| {
@@ -81,7 +76,17 @@ impl Parts<'_> {
                     }
                 });
             }
-            Ok(if conditions.is_empty() { "true".to_owned() } else { conditions.join(" && ") })
+            Ok(match &conditions[..] {
+                [] => "true".to_owned(),
+                [one] => one.clone(),
+                several => {
+                    let grouped = several.iter().map(|one| {
+                        let is_joined = [" && ", " || "].iter().any(|word| one.contains(word));
+                        if is_joined { format!("({one})") } else { one.clone() }
+                    });
+                    grouped.collect::<Vec<_>>().join(" && ")
+                }
+            })
         })?;
         // A method of `Variant` that takes all sizes, for any needed ones.
         let body = function.text.split_once("{\n").map(|(_, body)| body).unwrap_or_default();
