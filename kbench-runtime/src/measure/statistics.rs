@@ -192,6 +192,7 @@ pub struct Speedup {
 
 impl Speedup {
     /// Time of the candidate over time of the baseline: above 1 the candidate is slower.
+    #[must_use]
     pub fn inverse(&self) -> Speedup {
         Speedup { ratio: 1.0 / self.ratio, low: 1.0 / self.high, high: 1.0 / self.low }
     }
