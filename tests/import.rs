@@ -39,6 +39,9 @@ const STYLES: &[(&str, &str)] = &[
     ("tuples", "48"),
     ("formats", "1850"),
     ("statements_around", "384"),
+    ("getters", "18"),
+    ("generators", "3"),
+    ("flags", "12"),
     ("small", "3"),
     ("large", "4"),
 ];

@@ -163,6 +163,32 @@ def statements_around():  # 384
     tune("statements_around", tune_params, ["k + log > 1", "p != q"])
 
 
+def getters():  # 18
+    tune("getters", {"a": [1, 2, 4, 8], "b": [1, 2, 3], "c": [0, 1]}, lambda conf: conf["a"] * conf.get("b", 1) < 9)
+
+
+def generators():  # 3
+    names = ("a", "b")
+    tune("generators", {"a": [1, 2, 4, 8], "b": [1, 2, 3], "c": [0, 1]},
+         [lambda p: all(p[k] > 1 for k in names), lambda p: sum([p["a"], p["b"]]) <= 6 and \
+             p["c"] == 0 or any([p["a"] > 8])])
+
+
+def flags():  # 12
+    def large(p):
+        return p["a"] > 1
+
+    def valid(p):
+        ok = True
+        if not large(p):
+            ok = False
+        if p["b"] == 2:
+            ok = False
+        return ok
+
+    tune("flags", {"a": [1, 2, 4, 8], "b": [1, 2, 3], "c": [0, 1]}, valid)
+
+
 def several_calls():  # 3 and 4: a restriction has the variables of its call
     params = {"block_size_x": [32, 64, 128, 256]}
     limit = 128
@@ -172,5 +198,6 @@ def several_calls():  # 3 and 4: a restriction has the variables of its call
     tune_kernel("large", SOURCE.replace("NAME", "large"), SIZE, ARGS, params, restrictions=[restrict])
 
 
-for style in (closures, changes, arrays, statements, named_arguments, loops, functions, returned, tuples, formats, statements_around, several_calls):
+for style in (closures, changes, arrays, statements, named_arguments, loops, functions, returned, tuples, formats, statements_around, getters, generators, flags,
+              several_calls):
     style()

@@ -330,10 +330,10 @@ pub fn is_spread(node: Node<'_>) -> bool {
     node.child_by_field_name(inner).is_some_and(is_spread)
 }
 
-/// The named children of a node, without comments.
+/// The named children of a node, without comments and `\` at the end of a line.
 pub fn named(node: Node<'_>) -> Vec<Node<'_>> {
     let mut cursor = node.walk();
-    node.named_children(&mut cursor).filter(|child| child.kind() != "comment").collect()
+    node.named_children(&mut cursor).filter(|child| !matches!(child.kind(), "comment" | "line_continuation")).collect()
 }
 
 /// The unnamed children of a node: punctuation and operators.

@@ -6,7 +6,7 @@ use tree_sitter::Node;
 
 use super::evaluate::named;
 use super::interpret::Interpreter;
-use super::translate::{Names, grouped};
+use super::translate::{Names, grouped, literal};
 use super::value::Closure;
 
 /// Largest depth of functions that call each other.
@@ -55,7 +55,7 @@ impl<'t> Interpreter<'t> {
             let mut conditions = Vec::new();
             let mut statements = &body(function.node)?[..];
             while let [first, rest @ ..] = statements {
-                if !this.means(*first, names)? {
+                if !this.means(*first, names)? && !this.chooses(*first, names)? {
                     let Some(excluded) = this.excluded(*first, names)? else { break };
                     conditions.push(excluded);
                 }
@@ -123,10 +123,38 @@ impl<'t> Interpreter<'t> {
         }
     }
 
+    /// Reads `if condition: name = value` without `return`: the name then stands for a choice. False for another statement.
+    fn chooses(&mut self, statement: Node<'t>, names: Names<'_>) -> Result<bool, String> {
+        let (true, None) = (statement.kind() == "if_statement", statement.child_by_field_name("alternative")) else {
+            return Ok(false);
+        };
+        let (condition, then) = parts(statement)?;
+        let mut assigned = Vec::new();
+        for statement in then {
+            let [assignment] = named(statement)[..] else { return Ok(false) };
+            let (left, right) = (assignment.child_by_field_name("left"), assignment.child_by_field_name("right"));
+            match (assignment.kind(), left, right) {
+                ("assignment", Some(left), Some(right)) if left.kind() == "identifier" => assigned.push((left, right)),
+                _ => return Ok(false),
+            }
+        }
+        let condition = self.translate(condition, names)?;
+        for (name, value) in assigned {
+            let name = self.source(name);
+            let before = match self.meanings.get(name) {
+                Some(meaning) => meaning.clone(),
+                None => literal(&self.lookup(name)).ok_or_else(|| format!("`{name}` has no value before"))?,
+            };
+            let value = self.translate(value, names)?;
+            self.meanings.insert(name.to_owned(), grouped(chosen(&value, &condition, &before)));
+        }
+        Ok(true)
+    }
+
     /// The value that statements return.
     fn decided(&mut self, statements: &[Node<'t>], names: Names<'_>) -> Result<String, String> {
         let [first, rest @ ..] = statements else { return Err("it may end without a `return`".to_owned()) };
-        if self.means(*first, names)? {
+        if self.means(*first, names)? || self.chooses(*first, names)? {
             return self.decided(rest, names);
         }
         match first.kind() {
@@ -168,13 +196,7 @@ impl<'t> Interpreter<'t> {
                 self.decided(&named(block), names)?
             }
         };
-        Ok(match (&*then, &*other) {
-            ("false", "true") => format!("not ({condition})"),
-            ("false", _) => format!("not ({condition}) and ({other})"),
-            ("true", "false") => format!("({condition})"),
-            ("true", _) => format!("({condition}) or ({other})"),
-            _ => format!("({then}) if ({condition}) else ({other})"),
-        })
+        Ok(chosen(&then, &condition, &other))
     }
 
     /// The meanings of names in a function: of its parameters, or of its dictionary of parameters.
@@ -189,6 +211,17 @@ impl<'t> Interpreter<'t> {
             _ => None,
         };
         Names { parameters, dictionary }
+    }
+}
+
+/// One of two values by a condition.
+fn chosen(then: &str, condition: &str, other: &str) -> String {
+    match (then, other) {
+        ("false", "true") => format!("not ({condition})"),
+        ("false", _) => format!("not ({condition}) and ({other})"),
+        ("true", "false") => format!("({condition})"),
+        ("true", _) => format!("({condition}) or ({other})"),
+        _ => format!("({then}) if ({condition}) else ({other})"),
     }
 }
 

@@ -73,6 +73,23 @@ impl<'t> Interpreter<'t> {
         }
     }
 
+    /// The translations of `f(x) for x in items` for known items.
+    fn each(&mut self, comprehension: Node<'t>, names: Names<'_>) -> Result<Vec<String>, String> {
+        let text = self.source(comprehension);
+        let unread = || format!("`{text}` has no counterpart in the table");
+        let body = comprehension.child_by_field_name("body").ok_or_else(unread)?;
+        let [clause] = named(comprehension)[1..] else { return Err(unread()) };
+        let (left, right) = (clause.child_by_field_name("left"), clause.child_by_field_name("right"));
+        let (left, right) = left.zip(right).ok_or_else(unread)?;
+        let items = self.eval(right).items().ok_or_else(unread)?;
+        let mut parts = Vec::new();
+        for item in items {
+            self.assign(left, item);
+            parts.push(grouped(self.translate(body, names)?));
+        }
+        Ok(parts)
+    }
+
     /// `(a, b) in [(1, 2), (3, 4)]`.
     fn among(&mut self, left: Node<'t>, right: Node<'t>, is_not: bool, names: Names<'_>) -> Result<String, String> {
         let left: Result<Vec<String>, String> =
@@ -93,7 +110,11 @@ impl<'t> Interpreter<'t> {
 
     fn translate_call(&mut self, node: Node<'t>, names: Names<'_>) -> Result<String, String> {
         let function = node.child_by_field_name("function").map_or("", |function| self.source(function));
-        let arguments = node.child_by_field_name("arguments").map(named).unwrap_or_default();
+        let arguments = match node.child_by_field_name("arguments") {
+            // A generator that is the only argument takes the place of the list of arguments.
+            Some(generator) if generator.kind() == "generator_expression" => vec![generator],
+            list => list.map(named).unwrap_or_default(),
+        };
         let short = function.rsplit('.').next().unwrap_or(function);
         match (short, &arguments[..]) {
             ("ceil" | "int" | "floor", [argument]) => {
@@ -121,10 +142,20 @@ impl<'t> Interpreter<'t> {
                 Ok(format!("{short}({})", arguments?.join(", ")))
             }
             ("bool" | "float", [argument]) => Ok(grouped(self.translate(*argument, names)?)),
-            ("all" | "any", [list]) if matches!(list.kind(), "list" | "tuple" | "set") => {
+            ("sum", [list]) if matches!(list.kind(), "list" | "tuple") => {
                 let parts: Result<Vec<String>, String> =
                     named(*list).into_iter().map(|part| self.translate(part, names).map(grouped)).collect();
-                let parts = parts?;
+                Ok(format!("({})", parts?.join(" + ")))
+            }
+            ("all" | "any", [list]) => {
+                let parts = match list.kind() {
+                    "generator_expression" | "list_comprehension" => self.each(*list, names)?,
+                    "list" | "tuple" | "set" => {
+                        let parts = named(*list).into_iter().map(|part| self.translate(part, names).map(grouped));
+                        parts.collect::<Result<_, _>>()?
+                    }
+                    _ => return Err(format!("`{}` has no counterpart in the table", self.source(node))),
+                };
                 let text = parts.join(if short == "all" { " and " } else { " or " });
                 Ok(if parts.is_empty() { (short == "all").to_string() } else { format!("({text})") })
             }
@@ -149,7 +180,21 @@ impl<'t> Interpreter<'t> {
             "identifier" => self.source(node).to_owned(),
             "subscript" if is_dictionary(node.child_by_field_name("value")) => {
                 let index = node.child_by_field_name("subscript")?;
-                self.source(index).trim_matches(['"', '\'']).to_owned()
+                match index.kind() {
+                    // `p[name]` in a loop over names.
+                    "identifier" => self.lookup(self.source(index)).as_text()?.to_owned(),
+                    _ => self.source(index).trim_matches(['"', '\'']).to_owned(),
+                }
+            }
+            // `p.get("block_size_x", 1)`.
+            "call" => {
+                let function = node.child_by_field_name("function")?;
+                let is_get = function.child_by_field_name("attribute").is_some_and(|name| self.source(name) == "get");
+                if !is_get || !is_dictionary(function.child_by_field_name("object")) {
+                    return None;
+                }
+                let key = *named(node.child_by_field_name("arguments")?).first()?;
+                self.source(key).trim_matches(['"', '\'']).to_owned()
             }
             "attribute" if is_dictionary(node.child_by_field_name("object")) => {
                 self.source(node.child_by_field_name("attribute")?).to_owned()
@@ -162,7 +207,7 @@ impl<'t> Interpreter<'t> {
     pub fn names_a_parameter(&self, node: Node<'t>, names: Names<'_>) -> bool {
         let mut open = vec![node];
         while let Some(node) = open.pop() {
-            let is_dictionary = || names.dictionary == Some(self.source(node)) && is_argument(node);
+            let is_dictionary = || names.dictionary == Some(self.source(node)) && is_used(node);
             let has_meaning = || node.kind() == "identifier" && self.meanings.contains_key(self.source(node));
             if self.parameter(node, names).is_some() || has_meaning() || is_dictionary() {
                 return true;
@@ -173,9 +218,10 @@ impl<'t> Interpreter<'t> {
     }
 }
 
-/// Whether a node is an argument of a call.
-fn is_argument(node: Node<'_>) -> bool {
-    node.kind() == "identifier" && node.parent().is_some_and(|parent| parent.kind() == "argument_list")
+/// Whether a node is an argument of a call, or has a subscript.
+fn is_used(node: Node<'_>) -> bool {
+    let parent = node.parent().map_or("", |parent| parent.kind());
+    node.kind() == "identifier" && matches!(parent, "argument_list" | "subscript")
 }
 
 /// An operand, in parentheses unless it is a single name or number.
