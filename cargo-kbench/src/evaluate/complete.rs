@@ -1,5 +1,7 @@
 //! The rest of the check of a candidate that may win: a search checks one seed of each shape before it times a variant.
 
+use std::sync::Arc;
+
 use super::build::try_build;
 use super::jobs::Jobs;
 use crate::gates::correctness::Check;
@@ -13,9 +15,9 @@ pub fn complete(harness: &mut Harness<'_>, candidate: &Candidate, evaluation: &m
         return Ok(());
     }
     // The check of a candidate with the same machine code counts for this one.
-    let cached = harness.results.evaluation(&evaluation.key).map(|(cached, _)| cached.clone());
+    let cached = harness.results.evaluation(&evaluation.key).map(|(cached, _)| Arc::clone(cached));
     if let Some(cached) = cached.filter(|cached| cached.checked == Checked::InFull) {
-        evaluation.check_is(cached.errors, cached.warnings);
+        evaluation.check_is(cached.errors.clone(), cached.warnings.clone());
         return Ok(());
     }
     let examined = examine(harness, candidate, evaluation)?;

@@ -1,6 +1,8 @@
 //! Evaluation of one candidate: it is built, checked and timed, unless a record exists, and then judged by the
 //! remaining gates.
 
+use std::sync::Arc;
+
 use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{CheckJob, TimeJob};
 
@@ -12,7 +14,6 @@ use crate::gates::performance::{impossible, time as measure_time};
 use crate::gates::{GATES, Trial};
 use crate::harness::{Built, Candidate, Event, Halt, Harness, Named, Reporter, RunError, Step, caught};
 use crate::record::evaluation::{Checked, Evaluation};
-use crate::record::journal::Record;
 
 pub use build::{BuildFailure, BuildOutcome, try_build};
 pub use complete::{complete, examine, keep_examined};
@@ -78,11 +79,21 @@ pub fn evaluate(
     outcome: BuildOutcome,
     race: Option<Race>,
 ) -> Result<Evaluation, RunError> {
+    evaluate_shared(harness, candidate, outcome, race).map(Arc::unwrap_or_clone)
+}
+
+/// Like [`evaluate`]; the results of the run share the evaluation, which a search with many variants keeps only once.
+pub fn evaluate_shared(
+    harness: &mut Harness<'_>,
+    candidate: &Candidate,
+    outcome: BuildOutcome,
+    race: Option<Race>,
+) -> Result<Arc<Evaluation>, RunError> {
     let subject = match prepare(harness, candidate, outcome, race)? {
-        Prepared::Cached(evaluation) => return Ok(*evaluation),
+        Prepared::Cached(evaluation) => return Ok(evaluation),
         Prepared::ToMeasure(subject) => *subject,
     };
-    let measured = subject.measure(harness)?;
+    let measured = Arc::new(subject.measure(harness)?);
     subject.keep(harness, &measured)?;
     Ok(measured)
 }
@@ -90,7 +101,7 @@ pub fn evaluate(
 /// State of a built candidate before it runs.
 pub enum Prepared {
     /// An evaluation that is on record.
-    Cached(Box<Evaluation>),
+    Cached(Arc<Evaluation>),
     /// A candidate that has to be measured.
     ToMeasure(Box<Subject>),
 }
@@ -111,7 +122,7 @@ pub fn prepare(
             match caught(Subject::new(harness, candidate, built, evaluation.clone(), race))? {
                 Ok(subject) => {
                     return Ok(match subject.cached(harness)? {
-                        Some(cached) => Prepared::Cached(Box::new(cached)),
+                        Some(cached) => Prepared::Cached(cached),
                         None => Prepared::ToMeasure(Box::new(subject)),
                     });
                 }
@@ -123,8 +134,8 @@ pub fn prepare(
             evaluation.reject(rejection);
         }
     }
-    harness.record(&Record::Evaluation(Box::new(evaluation.clone())))?;
-    Ok(Prepared::Cached(Box::new(evaluation)))
+    harness.record_evaluation(&evaluation)?;
+    Ok(Prepared::Cached(Arc::new(evaluation)))
 }
 
 /// A built candidate that is to be measured.
@@ -193,15 +204,15 @@ impl Subject {
     }
 
     /// Records the measurement in the journal and for other candidates with the same key.
-    pub fn keep(&self, harness: &mut Harness<'_>, measured: &Evaluation) -> Result<(), RunError> {
+    pub fn keep(&self, harness: &mut Harness<'_>, measured: &Arc<Evaluation>) -> Result<(), RunError> {
         harness.results.tried(&measured.key, &measured.toggles, measured.source.as_ref());
-        harness.results.add(measured.clone(), self.candidate.is_default(harness.kernel()));
-        harness.record(&Record::Evaluation(Box::new(measured.clone())))
+        harness.results.add(Arc::clone(measured), self.candidate.is_default(harness.kernel()));
+        harness.record_evaluation(measured)
     }
 
     /// The recorded evaluation of a candidate with this key: of the same machine code in this run, or from the journal.
     /// The default is measured in every run, which shows whether the machine has changed.
-    pub fn cached(&self, harness: &mut Harness<'_>) -> Result<Option<Evaluation>, RunError> {
+    pub fn cached(&self, harness: &mut Harness<'_>) -> Result<Option<Arc<Evaluation>>, RunError> {
         let Evaluation { toggles, source, key, builds, .. } = &self.evaluation;
         let cutoff_ns = self.cutoff_ns(harness);
         let Some((cached, is_earlier)) = harness.results.evaluation(key) else { return Ok(None) };
@@ -219,7 +230,7 @@ impl Subject {
             identical_code: harness.results.identical_code(key, toggles, source.as_ref()),
             cached: cached.cached || is_earlier,
             resumed: !is_earlier && !cached.cached && is_new,
-            ..cached.clone()
+            ..Evaluation::clone(cached)
         };
         // The record may be of a search with other objectives or weights and the same measurements.
         objectives::set(&harness.context, &mut cached, &self.candidate, &self.built);
@@ -228,10 +239,11 @@ impl Subject {
         }
         // The journal already has the records of a run that is resumed.
         if !is_new || is_earlier {
-            harness.record(&Record::Evaluation(Box::new(cached.clone())))?;
+            harness.record_evaluation(&cached)?;
         }
+        let cached = Arc::new(cached);
         if is_earlier {
-            harness.results.add(cached.clone(), false);
+            harness.results.add(Arc::clone(&cached), false);
         }
         Ok(Some(cached))
     }

@@ -25,6 +25,7 @@ use crate::build::resolve::device_kind;
 use crate::config::{Backend, Kernel, Objective, Package, ReferenceKind};
 use crate::process::executor::{Executor, ExecutorError, WorkerOptions};
 use crate::profile::ceilings::Ceilings;
+use crate::record::evaluation::Evaluation;
 use crate::record::journal::Record;
 use crate::space::Variant;
 
@@ -253,6 +254,11 @@ impl<'a> Harness<'a> {
     /// Appends a record to the journal, if there is one.
     pub fn record(&mut self, record: &Record) -> Result<(), RunError> {
         self.results.record(record)
+    }
+
+    /// Appends an evaluation to the journal, if there is one.
+    pub fn record_evaluation(&mut self, evaluation: &Evaluation) -> Result<(), RunError> {
+        self.results.record_evaluation(evaluation)
     }
 }
 

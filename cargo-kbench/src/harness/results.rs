@@ -1,6 +1,7 @@
 //! Recorded results: of this run, of the run that it resumes, and of earlier runs.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::RunError;
 use crate::record::evaluation::{Evaluation, ShapeErrors, SourceRecord};
@@ -30,15 +31,23 @@ impl Results {
         Ok(())
     }
 
+    /// Appends an evaluation to the journal, if there is one.
+    pub fn record_evaluation(&mut self, evaluation: &Evaluation) -> Result<(), RunError> {
+        if let Some(journal) = &mut self.journal {
+            journal.append_evaluation(evaluation)?;
+        }
+        Ok(())
+    }
+
     /// The evaluation with this key, and whether an earlier run measured it.
-    pub fn evaluation(&self, key: &str) -> Option<(&Evaluation, bool)> {
+    pub fn evaluation(&self, key: &str) -> Option<(&Arc<Evaluation>, bool)> {
         let found = self.cache.evaluation(key);
         tracing::debug!(key, "run cache {}", if found.is_some() { "hit" } else { "miss" });
         found
     }
 
     /// Adds an evaluation that this run measured or recalled.
-    pub fn add(&mut self, evaluation: Evaluation, is_default: bool) {
+    pub fn add(&mut self, evaluation: Arc<Evaluation>, is_default: bool) {
         self.cache.add(evaluation, is_default);
     }
 

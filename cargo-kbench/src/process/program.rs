@@ -157,7 +157,7 @@ impl Program {
     /// Starts a program; its hello is read together with the first answer.
     pub fn open(options: &ProgramOptions<'_>) -> Result<Self, Refusal> {
         let words: Vec<&String> = options.runner.iter().chain(options.command).collect();
-        let worker = start(&words, options.directory, !options.runner.is_empty(), LONGEST_LINE)?;
+        let mut worker = start(&words, options.directory, !options.runner.is_empty(), LONGEST_LINE)?;
         worker.send(&Request::Hello { protocol: VERSION, device: options.device.clone() });
         Ok(Self {
             worker,

@@ -1,6 +1,7 @@
 //! Objectives of a search in its finals: entrants for a front, and values of each variant.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use super::search::{Search, Tried};
 use crate::config::Objective;
@@ -58,6 +59,7 @@ impl Search<'_> {
             front.retain(|index| !sound.contains(index));
             for index in front {
                 let Tried { candidate, evaluation } = &mut self.tried[index];
+                let evaluation = Arc::make_mut(evaluation);
                 judge_alone(harness, candidate, evaluation, reporter)?;
                 match evaluation.rejection().cloned() {
                     None => drop(sound.insert(index)),
@@ -67,7 +69,7 @@ impl Search<'_> {
             // Identical code has one verdict.
             for Tried { evaluation, .. } in &mut self.tried {
                 if let Some(rejection) = unsound.get(&evaluation.key) {
-                    evaluation.reject(rejection.clone());
+                    Arc::make_mut(evaluation).reject(rejection.clone());
                 }
             }
         }

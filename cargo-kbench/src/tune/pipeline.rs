@@ -1,6 +1,8 @@
 //! Compilation ahead of the device: pending and likely variants, on every core that measurements leave idle.
+//!
+//! Longer than 400 lines: the builds, their state under one lock, and all that changes it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,6 +49,10 @@ type Done = thread::Result<Result<BuildOutcome, RunError>>;
 
 struct State {
     wanted: VecDeque<Variant>,
+    /// Serial number of each variant that is wanted and was not taken, and those of them that are built, by that number.
+    serials: HashMap<Variant, u64>,
+    ready: BTreeMap<u64, Variant>,
+    next_serial: u64,
     likely: VecDeque<Variant>,
     building: Vec<Variant>,
     built: HashMap<Variant, Done>,
@@ -89,7 +95,38 @@ impl State {
     }
 
     fn knows(&self, variant: &Variant) -> bool {
-        self.building.contains(variant) || self.built.contains_key(variant) || self.wanted.contains(variant)
+        self.serials.contains_key(variant) || self.building.contains(variant) || self.built.contains_key(variant)
+    }
+
+    /// Marks a variant as wanted, and queues its build unless it runs or has ended.
+    fn want(&mut self, variant: &Variant) {
+        if self.serials.contains_key(variant) {
+            return;
+        }
+        self.serials.insert(variant.clone(), self.next_serial);
+        if self.built.contains_key(variant) {
+            self.ready.insert(self.next_serial, variant.clone());
+        } else if !self.building.contains(variant) {
+            self.wanted.push_back(variant.clone());
+        }
+        self.next_serial += 1;
+    }
+
+    /// Records the end of a build.
+    fn keep(&mut self, variant: Variant, done: Done) {
+        if let Some(serial) = self.serials.get(&variant) {
+            self.ready.insert(*serial, variant.clone());
+        }
+        self.built.insert(variant, done);
+    }
+
+    /// The build of a variant, if it has ended; the variant is then no longer wanted.
+    fn take(&mut self, variant: &Variant) -> Option<Done> {
+        let done = self.built.remove(variant)?;
+        if let Some(serial) = self.serials.remove(variant) {
+            self.ready.remove(&serial);
+        }
+        Some(done)
     }
 }
 
@@ -119,6 +156,9 @@ pub fn run<R>(
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let state = State {
         wanted: VecDeque::new(),
+        serials: HashMap::new(),
+        ready: BTreeMap::new(),
+        next_serial: 0,
         likely: VecDeque::new(),
         building: Vec::new(),
         built: HashMap::new(),
@@ -228,9 +268,7 @@ impl Pipeline<'_> {
     pub fn want(&self, variant: &Variant) {
         let mut state = self.lock();
         state.likely.retain(|likely| likely != variant);
-        if !state.knows(variant) {
-            state.wanted.push_back(variant.clone());
-        }
+        state.want(variant);
         drop(state);
         self.changed.notify_all();
     }
@@ -264,7 +302,7 @@ impl Pipeline<'_> {
                 break None;
             }
             if self.may_measure(&state)
-                && let Some(done) = state.built.remove(variant)
+                && let Some(done) = state.take(variant)
             {
                 break Some(done);
             }
@@ -286,18 +324,16 @@ impl Pipeline<'_> {
         let _ = self.listener.set(Box::new(listener));
     }
 
-    /// Index and build of the first of these wanted variants that is built; does not wait.
-    pub fn take_first<'v>(
-        &self,
-        variants: impl IntoIterator<Item = &'v Variant>,
-    ) -> Option<(usize, Result<BuildOutcome, RunError>)> {
+    /// The first wanted variant that is built and that `is_asked` accepts, with its build; does not wait.
+    pub fn take_first(&self, is_asked: impl Fn(&Variant) -> bool) -> Option<(Variant, Result<BuildOutcome, RunError>)> {
         let mut state = self.lock();
         if !self.may_measure(&state) {
             return None;
         }
-        let found = variants.into_iter().enumerate().find_map(|(at, variant)| Some((at, state.built.remove(variant)?)));
+        let first = state.ready.values().find(|variant| is_asked(variant))?.clone();
+        let done = state.take(&first).expect("it is built");
         drop(state);
-        found.map(|(at, done)| (at, done.unwrap_or_else(|panic| resume_unwind(panic))))
+        Some((first, done.unwrap_or_else(|panic| resume_unwind(panic))))
     }
 
     /// Sets whether a worker waits for a build; then all cores compile. Returns the numbers of finished and of wanted
@@ -364,7 +400,7 @@ impl Pipeline<'_> {
             state
                 .took
                 .push((variant.clone(), outcome.and_then(BuildOutcome::compile_time).unwrap_or(started.elapsed())));
-            state.built.insert(variant, done);
+            state.keep(variant, done);
             self.changed.notify_all();
             if let Some(listener) = self.listener.get() {
                 listener();

@@ -269,7 +269,7 @@ impl<'r> Proposals<'r> {
         search: &mut Search<'_>,
         harness: &mut Harness<'_>,
         proposals: &[Candidate],
-        proposer: &Proposer,
+        proposer: &mut Proposer,
         times: &mut CompileTimes,
     ) -> Result<(), RunError> {
         let began = Instant::now();
@@ -298,7 +298,8 @@ impl<'r> Proposals<'r> {
                 *self.record.rejected.entry(reason).or_default() += 1;
             }
             self.record.evaluated += 1;
-            search.keep(Tried { candidate: proposal.clone(), evaluation: evaluation.clone() }, self.reporter);
+            let evaluation = Arc::new(evaluation);
+            search.keep(Tried { candidate: proposal.clone(), evaluation: Arc::clone(&evaluation) }, self.reporter);
             let SourceRecord { name, hash, .. } = proposal.source_record().expect("a proposal has a source");
             let status = if evaluation.rejection().is_some() { Status::Rejected } else { Status::Passed };
             let timing = evaluation.timing.as_ref().filter(|_| status == Status::Passed).map(|timing| timing.summary);

@@ -3,7 +3,7 @@
 //! Above 400 lines: the state of a search and all its changes.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use super::strategy::{limits, strategy};
 use super::tie;
 use crate::build::Resources;
 use crate::config::{self, Kernel, Objective};
-use crate::evaluate::{BuildOutcome, Race, complete, evaluate, judge_alone};
+use crate::evaluate::{BuildOutcome, Race, complete, evaluate_shared, judge_alone};
 use crate::gates::performance::{Compared, EntrantId};
 use crate::harness::{Candidate, Event, Harness, Reporter, RunError, Step};
 use crate::profile::ceilings::Ceilings;
@@ -31,7 +31,7 @@ use crate::tune::warm::WarmStart;
 #[derive(Clone)]
 pub(super) struct Tried {
     pub(super) candidate: Candidate,
-    pub(super) evaluation: Evaluation,
+    pub(super) evaluation: Arc<Evaluation>,
 }
 
 impl Tried {
@@ -208,7 +208,7 @@ impl<'a> Search<'a> {
         reporter: &mut dyn Reporter,
     ) -> Result<Learned, RunError> {
         let candidate = Candidate::from(variant);
-        let evaluation = evaluate(harness, &candidate, outcome, Some(Race { bar: self.bar() }))?;
+        let evaluation = evaluate_shared(harness, &candidate, outcome, Some(Race { bar: self.bar() }))?;
         let learned = learned(variant, &evaluation);
         self.keep(Tried { candidate, evaluation }, reporter);
         Ok(learned)
@@ -277,7 +277,7 @@ impl<'a> Search<'a> {
 
     pub(super) fn of_space(&self, variant: &Variant) -> Option<&Evaluation> {
         let tried = self.tried.iter().find(|tried| tried.candidate.is(variant));
-        tried.map(|tried| &tried.evaluation)
+        tried.map(|tried| &*tried.evaluation)
     }
 
     /// Whether a tried variant is in the space, or is the same program as one that is.
@@ -293,7 +293,7 @@ impl<'a> Search<'a> {
     pub(super) fn complete_default(&mut self, harness: &mut Harness<'_>) -> Result<(), RunError> {
         let default = &self.kernel.space.default;
         let of_default = self.tried.iter_mut().find(|tried| tried.candidate.is(default));
-        of_default.map_or(Ok(()), |tried| complete(harness, &tried.candidate, &mut tried.evaluation))
+        of_default.map_or(Ok(()), |tried| complete(harness, &tried.candidate, Arc::make_mut(&mut tried.evaluation)))
     }
 
     /// Resources of a variant at the search's shape, from the compiler.
@@ -367,7 +367,7 @@ impl<'a> Search<'a> {
     /// Rejects the variants with this key, which had passed.
     pub(super) fn revoke(&mut self, key: &str, rejection: &Rejection) {
         for tried in self.tried.iter_mut().filter(|tried| tried.evaluation.key == key) {
-            tried.evaluation.reject(rejection.clone());
+            Arc::make_mut(&mut tried.evaluation).reject(rejection.clone());
         }
     }
 
@@ -386,6 +386,7 @@ impl<'a> Search<'a> {
         let at = self.tried.iter().position(|tried| tried.candidate.is(default));
         if let (Some(at), true) = (at, ties && !is_one && self.kernel.objectives == [Objective::P50]) {
             let Tried { candidate, evaluation } = &mut self.tried[at];
+            let evaluation = Arc::make_mut(evaluation);
             judge_alone(harness, candidate, evaluation, reporter)?;
             finalists.extend(evaluation.rejection().is_none().then(|| self.tried[at].clone()));
         }
@@ -408,6 +409,7 @@ impl<'a> Search<'a> {
                 break;
             }
             let Tried { candidate, evaluation } = &mut self.tried[index];
+            let evaluation = Arc::make_mut(evaluation);
             if finalists.iter().any(|finalist| finalist.evaluation.key == evaluation.key) {
                 continue;
             }

@@ -200,7 +200,7 @@ mod tests {
         let tried = |place: u16| {
             let variant = Variant(vec![place]);
             let evaluation = Evaluation::new(kernel.space.settings(&variant), Vec::new());
-            Tried { candidate: Candidate { variant, source: None }, evaluation }
+            Tried { candidate: Candidate { variant, source: None }, evaluation: evaluation.into() }
         };
         let finalists = [tried(0), tried(1), tried(2)];
         let of = |added: [f64; 3], on_file: Option<u16>| {

@@ -39,6 +39,8 @@ pub(crate) const LONGEST_LINE: u64 = 64 << 20;
 const WORDS: usize = 20;
 /// Number of lost workers after which the variant is rejected.
 const MOST_LOST: u32 = 2;
+/// Smallest number of bytes that are compressed: a compressor begins with the allocation of large tables.
+const PACKED: usize = 4096;
 /// Interval between two checks for [an interrupt](crate::interrupt).
 const TICK: Duration = Duration::from_millis(50);
 
@@ -365,8 +367,11 @@ impl Executor {
     fn send(&mut self, blobs: &[String], request: &Request) -> Result<&mut Worker, ExecutorError> {
         self.device()?;
         let worker = self.worker.as_mut().expect("started by device");
+        // One write, so that a worker wakes up once for all.
+        let mut lines = Vec::new();
+        let mut fresh: Vec<&String> = Vec::new();
         for hash in blobs {
-            if self.sent.contains(hash) {
+            if self.sent.contains(hash) || fresh.contains(&hash) {
                 continue;
             }
             let load_failed = |message| ExecutorError::Job { case: 0, failure: Failure::LoadFailed { message } };
@@ -374,17 +379,20 @@ impl Executor {
             let path = path.ok_or_else(|| load_failed(format!("blob {hash} was never added")))?;
             let unread = |error| ExecutorError::Machine(format!("could not read {}: {error}", path.display()));
             let data = std::fs::read(&path).map_err(unread)?;
-            worker.send(&Request::Blob { hash: hash.clone(), data: packed(data, worker.is_remote()) });
-            self.sent.insert(hash.clone());
+            worker::add_line(&Request::Blob { hash: hash.clone(), data: packed(data, worker.is_remote()) }, &mut lines);
+            fresh.push(hash);
         }
+        self.sent.extend(fresh.into_iter().cloned());
         for (key, outputs) in &self.results {
             if self.sent.insert(key.clone()) {
                 let mut data = Vec::new();
                 reference::encode(key, outputs, &mut data).expect("memory can be written");
-                worker.send(&Request::Result { key: key.clone(), data: packed(data, worker.is_remote()) });
+                let data = packed(data, worker.is_remote());
+                worker::add_line(&Request::Result { key: key.clone(), data }, &mut lines);
             }
         }
-        worker.send(request);
+        worker::add_line(request, &mut lines);
+        worker.send_bytes(lines);
         Ok(worker)
     }
 
@@ -400,7 +408,7 @@ impl Executor {
         if is_apart && self.limit != Some(timeout) {
             self.limit = Some(timeout);
             let limit = Request::Limit { seconds: timeout.as_secs_f64() };
-            self.worker.as_ref().expect("started by submit").send(&limit);
+            self.worker.as_mut().expect("started by submit").send(&limit);
         }
         let worker = self.send(blobs, request)?;
         worker.forget_words();
@@ -449,9 +457,9 @@ impl Executor {
     }
 }
 
-/// Data for a worker, compressed for a worker on another machine.
+/// Data for a worker, compressed for a worker on another machine unless compression takes longer than it saves.
 fn packed(data: Vec<u8>, remote: bool) -> Data {
-    if remote { Data::deflated(data) } else { Data::Plain(Bytes(data)) }
+    if remote && data.len() >= PACKED { Data::deflated(data) } else { Data::Plain(Bytes(data)) }
 }
 
 /// End of a job in one worker; a failure has the index of its case.

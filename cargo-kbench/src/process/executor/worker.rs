@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::io::{BufReader, Write as _};
+use std::io::{self, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use kbench_runtime::driver::awake::Awake;
 use kbench_runtime::driver::threads;
 use kbench_runtime::protocol::{Failure, HEARTBEAT, Stage};
 use nix::sys::signal::Signal;
+use rustix::fs::OFlags;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -36,8 +37,7 @@ const MISSED_BEATS: u32 = 4;
 /// it started.
 pub(crate) struct Worker {
     group: ProcessGroup,
-    /// Lines for a writer thread: a worker that does not read must not block the driver beyond its deadlines.
-    requests: Option<Sender<Vec<u8>>>,
+    requests: Requests,
     /// Lines, and the start of a line that was too long.
     events: Receiver<Result<Vec<u8>, Vec<u8>>>,
     stderr: Arc<Mutex<VecDeque<String>>>,
@@ -50,6 +50,58 @@ pub(crate) struct Worker {
     pub(super) beats: bool,
     /// The running case, as the worker reported it.
     pub(super) case: usize,
+}
+
+/// The way to the worker's stdin. A worker that does not read must not block the driver beyond its deadlines.
+enum Requests {
+    /// The pipe, which takes some lines at once and refuses more.
+    Pipe(ChildStdin),
+    /// A thread that writes what the pipe did not take at once, and everything after it.
+    Thread(Sender<Vec<u8>>),
+    Closed,
+}
+
+impl Requests {
+    /// Requests that begin with an empty pipe.
+    fn new(stdin: ChildStdin) -> io::Result<Self> {
+        let flags = rustix::fs::fcntl_getfl(&stdin)?;
+        rustix::fs::fcntl_setfl(&stdin, flags | OFlags::NONBLOCK)?;
+        Ok(Self::Pipe(stdin))
+    }
+
+    /// Sends bytes. A worker that cannot be written to has ended; the wait for it finds the reason.
+    fn send(&mut self, bytes: Vec<u8>) {
+        *self = match std::mem::replace(self, Self::Closed) {
+            Self::Pipe(mut pipe) => match pipe.write(&bytes) {
+                Ok(written) if written == bytes.len() => Self::Pipe(pipe),
+                Ok(written) => Self::on_thread(pipe, bytes[written..].to_vec()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Self::on_thread(pipe, bytes),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    *self = Self::Pipe(pipe);
+                    return self.send(bytes);
+                }
+                Err(_) => Self::Closed,
+            },
+            Self::Thread(lines) => {
+                let _ = lines.send(bytes);
+                Self::Thread(lines)
+            }
+            Self::Closed => Self::Closed,
+        };
+    }
+
+    /// Writes `rest` and what follows on a thread that waits for the worker.
+    fn on_thread(mut pipe: ChildStdin, rest: Vec<u8>) -> Self {
+        let (sender, lines) = mpsc::channel::<Vec<u8>>();
+        let _ = sender.send(rest);
+        let started = threads::spawn(move || {
+            let Ok(flags) = rustix::fs::fcntl_getfl(&pipe) else { return };
+            if rustix::fs::fcntl_setfl(&pipe, flags - OFlags::NONBLOCK).is_ok() {
+                let _ = lines.into_iter().try_for_each(|line| pipe.write_all(&line));
+            }
+        });
+        started.map_or(Self::Closed, |_| Self::Thread(sender))
+    }
 }
 
 /// Meaning of a line for the wait.
@@ -74,12 +126,7 @@ pub(crate) enum WaitError {
 impl Worker {
     /// Starts `words`, in `directory` if there is one. `remote`: through a runner, which reports signals in its own
     /// way; `longest`: largest number of bytes of a line.
-    pub(crate) fn spawn(
-        words: &[OsString],
-        directory: Option<&Path>,
-        remote: bool,
-        longest: u64,
-    ) -> std::io::Result<Self> {
+    pub(crate) fn spawn(words: &[OsString], directory: Option<&Path>, remote: bool, longest: u64) -> io::Result<Self> {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if let Some(directory) = directory {
@@ -87,16 +134,8 @@ impl Worker {
         }
         let mut group = ProcessGroup::spawn(&mut command, if remote { RUNNERS_GRACE } else { GRACE })?;
         tracing::debug!(pid = group.id(), ?command, "process started");
-        let (mut stdin, stdout, stderr_pipe) = group.pipes();
-        let (requests, lines) = mpsc::channel::<Vec<u8>>();
-        threads::spawn(move || {
-            for line in lines {
-                // A worker that cannot be written to has ended; the wait for it finds the reason.
-                if stdin.write_all(&line).is_err() {
-                    break;
-                }
-            }
-        })?;
+        let (stdin, stdout, stderr_pipe) = group.pipes();
+        let requests = Requests::new(stdin)?;
         // A few lines ahead of the reader: a faster writer has to wait, and does not fill memory.
         let (sender, events) = mpsc::sync_channel(LINES_AHEAD);
         threads::spawn(move || {
@@ -123,7 +162,7 @@ impl Worker {
         })?;
         Ok(Self {
             group,
-            requests: Some(requests),
+            requests,
             events,
             stderr,
             stderr_reader: Some(stderr_reader),
@@ -135,16 +174,15 @@ impl Worker {
         })
     }
 
-    pub(crate) fn send(&self, request: &impl Serialize) {
-        let mut line = serde_json::to_vec(request).expect("plain data");
-        line.push(b'\n');
-        self.send_bytes(line);
+    pub(crate) fn send(&mut self, request: &impl Serialize) {
+        let mut lines = Vec::new();
+        add_line(request, &mut lines);
+        self.send_bytes(lines);
     }
 
-    /// Sends bytes that are no line of the protocol.
-    pub(super) fn send_bytes(&self, bytes: Vec<u8>) {
-        // The thread ended with the worker.
-        let _ = self.requests.as_ref().map(|requests| requests.send(bytes));
+    /// Sends bytes: lines by [`add_line`], or no lines of the protocol.
+    pub(super) fn send_bytes(&mut self, bytes: Vec<u8>) {
+        self.requests.send(bytes);
     }
 
     /// Waits for the answer. `deadline` gives the longest silence in a stage (`None`: before any stage).
@@ -301,6 +339,12 @@ impl Worker {
     }
 }
 
+/// Adds a line of the protocol.
+pub(super) fn add_line(request: &impl Serialize, lines: &mut Vec<u8>) {
+    serde_json::to_writer(&mut *lines, request).expect("plain data");
+    lines.push(b'\n');
+}
+
 /// Whether a signal from outside ended a process: by a user, or for lack of memory.
 pub(super) fn is_from_outside(failure: &Failure) -> bool {
     matches!(failure, Failure::Signal { signal, .. } if [Signal::SIGKILL as i32, Signal::SIGTERM as i32].contains(signal))
@@ -309,7 +353,7 @@ pub(super) fn is_from_outside(failure: &Failure) -> bool {
 /// Ends workers at the same time; those behind a runner have a moment at the end of their input.
 pub(super) fn end_all(workers: &mut [&mut Worker]) {
     for worker in &mut *workers {
-        worker.requests = None;
+        worker.requests = Requests::Closed;
     }
     let remote = workers.iter_mut().filter(|worker| worker.remote).map(|worker| &mut worker.group);
     ProcessGroup::wait_for_all(&mut remote.collect::<Vec<_>>(), |_| RUNNERS_GRACE);
@@ -320,5 +364,27 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.end();
         tracing::debug!(pid = self.group.id(), "process ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_a_pipe_does_not_take_at_once_arrive_in_order() {
+        let words = ["sh", "-c", "sleep 0.1; exec cat"].map(OsString::from);
+        let mut worker = Worker::spawn(&words, None, false, u64::MAX).unwrap();
+        // Longer than a pipe, so that a thread writes the rest.
+        let sent = [String::from("first"), "long".repeat(1 << 18), String::from("last")];
+        for line in &sent {
+            worker.send(line);
+        }
+        let wait = |worker: &mut Worker| {
+            let answer = worker.wait::<String>(|_| Heard::Answer, &mut |_| Duration::from_secs(60));
+            answer.unwrap_or_else(|_| panic!("no answer"))
+        };
+        assert!(sent.iter().all(|line| wait(&mut worker) == *line));
+        assert!(matches!(worker.requests, Requests::Thread(_)));
     }
 }

@@ -3,6 +3,7 @@
 use kbench_runtime::fingerprint;
 
 use super::Record;
+use crate::record::evaluation::Evaluation;
 
 /// Separator between a record's fields and its checksum.
 const FIELD: &[u8] = b",\"sum\":\"";
@@ -15,14 +16,24 @@ const DIGITS: usize = 16;
 
 /// A record as a line, with a newline.
 pub(super) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(record)?;
-    // The record is an object, whose last byte is the closing brace.
+    serde_json::to_vec(record).map(sealed)
+}
+
+/// [`Record::Evaluation`] of this evaluation as a line, with a newline.
+pub(super) fn encode_evaluation(evaluation: &Evaluation) -> serde_json::Result<Vec<u8>> {
+    let object = serde_json::to_vec(evaluation)?;
+    Ok(sealed([EVALUATION, &object[1..]].concat()))
+}
+
+/// The line of an object.
+fn sealed(mut line: Vec<u8>) -> Vec<u8> {
+    // The last byte is the closing brace.
     line.pop();
     let sum = checksum(&line);
     line.extend(FIELD);
     line.extend(sum.as_bytes());
     line.extend(b"\"}\n");
-    Ok(line)
+    line
 }
 
 /// The record of a line without its newline; `None` if the line is damaged.
@@ -54,14 +65,14 @@ fn checksum(fields: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::evaluation::Evaluation;
     use crate::space::Settings;
 
     #[test]
     fn an_evaluation_is_read_as_it_was_written() {
         let evaluation = Evaluation::new(Settings::default(), vec!["a \"quoted\" word".into()]);
+        let line = encode_evaluation(&evaluation).unwrap();
         let record = Record::Evaluation(Box::new(evaluation));
-        let line = encode(&record).unwrap();
+        assert_eq!(encode(&record).unwrap(), line);
         assert!(line.starts_with(EVALUATION));
         assert_eq!(decode(line.strip_suffix(b"\n").unwrap()), Some(record));
     }

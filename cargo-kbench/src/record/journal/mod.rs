@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::file;
+use crate::record::evaluation::Evaluation;
 use crate::text;
 
 mod line;
@@ -98,9 +99,17 @@ impl Journal {
     /// Appends a line in one write. If there is no space for the whole line, the file is cut to its former length, so
     /// that later lines are complete.
     pub fn append(&mut self, record: &Record) -> io::Result<()> {
-        let line = line::encode(record)?;
+        self.append_line(&line::encode(record)?)
+    }
+
+    /// Appends an evaluation like [`append`](Self::append).
+    pub fn append_evaluation(&mut self, evaluation: &Evaluation) -> io::Result<()> {
+        self.append_line(&line::encode_evaluation(evaluation)?)
+    }
+
+    fn append_line(&mut self, line: &[u8]) -> io::Result<()> {
         let before = self.file.metadata().map(|metadata| metadata.len());
-        self.file.write_all(&line).map_err(|error| {
+        self.file.write_all(line).map_err(|error| {
             let _ = before.and_then(|length| self.file.set_len(length));
             crate::file::in_context(&self.path, &error)
         })

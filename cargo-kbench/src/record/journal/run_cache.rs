@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::{Comparison, Kept, Record, Reuse, Round, SanitizedRun, VERSION, line, lines};
 use crate::record::evaluation::{Evaluation, Reason, ShapeErrors, TimingRecord};
@@ -17,7 +18,7 @@ const TOLERANCE: f64 = 0.02;
 #[derive(Debug, Default)]
 pub struct RunCache {
     /// Evaluations by key.
-    pub(super) evaluations: HashMap<String, Evaluation>,
+    pub(super) evaluations: HashMap<String, Arc<Evaluation>>,
     /// Keys of evaluations of earlier runs.
     earlier: HashSet<String>,
     /// Keys of variants that passed and were rejected in the finals.
@@ -105,11 +106,12 @@ impl RunCache {
     }
 
     /// Adds an evaluation that this run measured or reused.
-    pub fn add(&mut self, evaluation: Evaluation, is_default: bool) {
+    pub fn add(&mut self, evaluation: impl Into<Arc<Evaluation>>, is_default: bool) {
+        let evaluation = evaluation.into();
         let was_earlier = self.earlier.remove(&evaluation.key);
         let tells = was_earlier || is_default && !self.earlier.is_empty();
         if !evaluation.cached && tells {
-            let before = self.evaluations.get(&evaluation.key).filter(|_| was_earlier);
+            let before = self.evaluations.get(&evaluation.key).filter(|_| was_earlier).map(|before| &**before);
             let change = machine_change(before, &evaluation, is_default);
             if change != MachineChange::No {
                 for key in self.earlier.drain() {
@@ -127,12 +129,12 @@ impl RunCache {
     /// Records that the variant with this key passed the whole check.
     pub fn checked(&mut self, key: &str, errors: &[ShapeErrors], warnings: &[String]) {
         if let Some(evaluation) = self.evaluations.get_mut(key) {
-            evaluation.check_is(errors.to_vec(), warnings.to_vec());
+            Arc::make_mut(evaluation).check_is(errors.to_vec(), warnings.to_vec());
         }
     }
 
     /// The evaluation with this key, and whether an earlier run measured it.
-    pub fn evaluation(&self, key: &str) -> Option<(&Evaluation, bool)> {
+    pub fn evaluation(&self, key: &str) -> Option<(&Arc<Evaluation>, bool)> {
         self.evaluations.get(key).map(|evaluation| (evaluation, self.earlier.contains(key)))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use kbench_runtime::driver::threads;
@@ -61,7 +61,7 @@ impl<'a> Pool<'a> {
         })?;
         for (place, result) in examined {
             match result {
-                Ok(examined) => keep_examined(harness, &mut search.tried[place].evaluation, examined)?,
+                Ok(examined) => keep_examined(harness, Arc::make_mut(&mut search.tried[place].evaluation), examined)?,
                 Err(error) if station::is_of_worker(&error) => {}
                 Err(error) => return Err(error),
             }

@@ -22,6 +22,7 @@ use crate::harness::{Candidate, DeviceTimes, Event, Harness, Notice, Reporter, R
 use crate::process::executor::{Executor, WorkerOptions};
 use crate::record::conclusion::Stopped;
 use crate::record::evaluation::Evaluation;
+use crate::space::Variant;
 use calibration::{Calibration, ROUNDS};
 use station::{Backoff, Said, Station, Task};
 
@@ -173,8 +174,8 @@ impl<F: FnMut()> Drop for AtEnd<F> {
 struct Desk<'d> {
     tasks: Vec<Sender<Box<Task>>>,
     told: Option<Sender<Learned>>,
-    /// Variants that were asked for and not prepared.
-    asked: VecDeque<Asked>,
+    /// Variants that were asked for and not prepared, each with [`Asked::total`].
+    asked: HashMap<Variant, u64>,
     /// Subjects that are measured next.
     ready: VecDeque<Box<Task>>,
     /// Stations that are ready for a task.
@@ -239,7 +240,7 @@ impl Search<'_> {
             let mut desk = Desk {
                 tasks,
                 told: Some(told),
-                asked: VecDeque::new(),
+                asked: HashMap::new(),
                 ready: VecDeque::new(),
                 idle: Vec::new(),
                 running: HashMap::new(),
@@ -305,7 +306,7 @@ impl Search<'_> {
                 continue;
             };
             match news {
-                News::Asked(asked) => desk.asked.push_back(asked),
+                News::Asked(Asked { variant, total }) => drop(desk.asked.insert(variant, total)),
                 News::AskedAll => desk.asks = false,
                 News::Built => {}
                 News::Said(at, Said::Ready) => {
@@ -314,7 +315,7 @@ impl Search<'_> {
                 }
                 News::Said(at, Said::Measured(task, evaluation)) => {
                     desk.measured_by.insert(task.subject.key().to_owned(), at);
-                    if let Err(error) = self.measured(desk, &task.subject, *evaluation, harness, reporter) {
+                    if let Err(error) = self.measured(desk, &task.subject, evaluation, harness, reporter) {
                         failed = failed.or(Some(error));
                     }
                 }
@@ -359,12 +360,11 @@ impl Search<'_> {
             if desk.idle.is_empty() {
                 break;
             }
-            let Some((at, outcome)) = pipeline.take_first(desk.asked.iter().map(|asked| &asked.variant)) else { break };
-            let asked = desk.asked.remove(at).expect("taken from it");
-            self.total = asked.total;
-            let candidate = Candidate::from(&asked.variant);
+            let Some((variant, outcome)) = pipeline.take_first(|built| desk.asked.contains_key(built)) else { break };
+            self.total = desk.asked.remove(&variant).expect("it was asked for");
+            let candidate = Candidate::from(&variant);
             match prepare(harness, &candidate, outcome?, Some(Race { bar: self.bar() }))? {
-                Prepared::Cached(evaluation) => self.told(desk, &candidate, *evaluation, reporter),
+                Prepared::Cached(evaluation) => self.told(desk, &candidate, evaluation, reporter),
                 Prepared::ToMeasure(subject) => desk.accept(*subject),
             }
         }
@@ -376,7 +376,7 @@ impl Search<'_> {
         &mut self,
         desk: &mut Desk<'_>,
         subject: &Subject,
-        evaluation: Evaluation,
+        evaluation: Arc<Evaluation>,
         harness: &mut Harness<'_>,
         reporter: &mut dyn Reporter,
     ) -> Result<(), RunError> {
@@ -393,7 +393,13 @@ impl Search<'_> {
     }
 
     /// Records an evaluation and tells the strategy.
-    fn told(&mut self, desk: &Desk<'_>, candidate: &Candidate, evaluation: Evaluation, reporter: &mut dyn Reporter) {
+    fn told(
+        &mut self,
+        desk: &Desk<'_>,
+        candidate: &Candidate,
+        evaluation: Arc<Evaluation>,
+        reporter: &mut dyn Reporter,
+    ) {
         let learned = learned(&candidate.variant, &evaluation);
         self.keep(Tried { candidate: candidate.clone(), evaluation }, reporter);
         if let Some(told) = &desk.told {

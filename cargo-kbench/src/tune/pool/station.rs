@@ -51,7 +51,7 @@ pub(super) enum Said {
     /// The station is ready for a task.
     Ready,
     /// The station measured a task.
-    Measured(Box<Task>, Box<Evaluation>),
+    Measured(Box<Task>, Arc<Evaluation>),
     /// The worker is lost, and its task has to be measured by another. The station starts a worker again after this
     /// time; `None` if it does not.
     Lost { task: Option<Box<Task>>, why: String, again: Option<Duration> },
@@ -151,7 +151,7 @@ impl<'a> Station<'a> {
         task.lost = self.harness.worker.lost();
         self.harness.worker.evaluates(None);
         match measured {
-            Ok(evaluation) => Ok(Said::Measured(Box::new(task), Box::new(evaluation))),
+            Ok(evaluation) => Ok(Said::Measured(Box::new(task), Arc::new(evaluation))),
             Err(error) => Err((Box::new(task), error)),
         }
     }

@@ -61,7 +61,7 @@ impl Proposer {
     }
 
     /// Sends the verdict on a proposal.
-    pub fn tell(&self, verdict: protocol::Verdict) {
+    pub fn tell(&mut self, verdict: protocol::Verdict) {
         self.worker.send(&Request::Verdict(Box::new(verdict)));
     }
 
