@@ -290,7 +290,9 @@ impl Cc {
         // With `-flto` there is no such file.
         let stack = if stack.exists() { largest_frame(&files::read_whole(&stack)?) } else { None };
         let functions = functions(unit, &symbols, stack, &code, &library)?;
-        let depfile = files::read_whole(&depfile)?;
+        // Flags may turn the list off, or its destination elsewhere (`-Wp,-MMD,k.d`).
+        let is_listed = depfile.exists();
+        let depfile = if is_listed { files::read_whole(&depfile)? } else { String::new() };
         let mut dependencies = files::dependencies(&depfile, &unit.directory);
         if assembled.exists() {
             // The list also has the source, by its file name alone.
@@ -298,7 +300,7 @@ impl Cc {
             dependencies.extend(read.into_iter().filter(|path| path.exists()));
         }
         dependencies.retain(|path| !path.starts_with(cache.shims()) && !path.starts_with(work));
-        let traced = tracked.and_then(|inputs| {
+        let traced = tracked.filter(|_| is_listed).and_then(|inputs| {
             let mut traced =
                 self.search_path(unit, work)?.trace(&dependencies, &unit.directory, inputs, &unit.macros)?;
             let more: Vec<PathBuf> = std::env::var_os("LIBRARY_PATH").iter().flat_map(std::env::split_paths).collect();

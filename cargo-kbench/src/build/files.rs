@@ -111,7 +111,7 @@ pub(super) fn read_whole(path: &Path) -> Result<String, CompileError> {
     Err(CompileError::Io { action: "read".to_owned(), path: path.to_owned(), error })
 }
 
-/// The prerequisites in a dependency file in make's syntax (`-MD`), absolute, in order, each once.
+/// The prerequisites of the first rule of a dependency file in make's syntax (`-MD`), absolute, in order, each once.
 pub(super) fn dependencies(depfile: &str, directory: &Path) -> Vec<PathBuf> {
     let mut words = Vec::new();
     let mut word = String::new();
@@ -130,6 +130,8 @@ pub(super) fn dependencies(depfile: &str, directory: &Path) -> Vec<PathBuf> {
                 rest.next_if_eq(&'$');
                 word.push('$');
             }
+            // With `-MP`, rules without prerequisites follow, for headers that are removed later.
+            '\n' if !words.iter().all(String::is_empty) => break,
             c if c.is_whitespace() => words.push(std::mem::take(&mut word)),
             c => word.push(c),
         }
@@ -194,6 +196,8 @@ mod tests {
             found,
             ["/p/a.cu", "/usr/include/features.h", "/x/bin/..//include/cuda_runtime.h"].map(PathBuf::from)
         );
+        let phony = "\nkernel.o: k.c \\\n h.h\n\nh.h:\n";
+        assert_eq!(dependencies(phony, Path::new("/p")), ["/p/k.c", "/p/h.h"].map(PathBuf::from), "-MP");
         assert!(dependencies("", Path::new("/p")).is_empty());
     }
 

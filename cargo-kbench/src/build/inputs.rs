@@ -16,6 +16,9 @@ const PROFILES: [&str; 2] = ["-fprofile-use", "-fauto-profile"];
 /// Largest depth of response files in response files.
 const DEPTH: usize = 8;
 
+/// Start of the flags (`-MM`, `-MMD`) by which the compiler's list of headers lacks those of system folders.
+const SHORT_LIST: &str = "-MM";
+
 /// Flags whose value is a flag of another program.
 const PASSES_ON: [&str; 3] = ["-Xlinker", "-Wl", "--for-linker"];
 
@@ -44,6 +47,7 @@ impl Inputs {
             self.untracked |= UNTRACKED.iter().any(|name| flag.starts_with(name));
             let before = self.files.len();
             for word in flag.split(',') {
+                self.untracked |= word.starts_with(SHORT_LIST);
                 self.words.push(word.to_owned());
                 for part in word.split('=') {
                     let named = part.strip_prefix('@');
@@ -193,7 +197,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("quoted"), "-DX='a b'").unwrap();
         fs::write(folder.path().join("round"), "@round").unwrap();
-        for flags in [&["@quoted"][..], &["@round"], &["-Btools"], &["-fprofile-use"], &["-fprofile-use=nowhere"]] {
+        for flags in [
+            &["@quoted"][..],
+            &["@round"],
+            &["-Btools"],
+            &["-fprofile-use"],
+            &["-fprofile-use=nowhere"],
+            &["-MMD"],
+            &["-Wp,-MMD,k.d"],
+        ] {
             assert!(of(folder.path(), flags).untracked, "{flags:?}");
         }
     }

@@ -473,6 +473,13 @@ fn a_changed_file_of_the_flags_compiles_again() {
     assert_eq!(kept(&package, &unit, || package.write("pre.h", "#define M 2\n")), [true, false]);
     let unit = Unit { flags: ["-imacros", "pre.h"].map(String::from).into(), ..package.unit() };
     assert_eq!(kept(&package, &unit, || package.write("pre.h", "#define M 3\n")), [true, false]);
+    // Flags of a Makefile for lists of headers.
+    let unit = Unit { flags: vec!["-MP".into()], ..package.unit() };
+    assert_eq!(kept(&package, &unit, || package.write("src/scale.h", "#define SCALE 3\n")), [true, false]);
+    for flags in [&["-MMD"][..], &["-Wp,-MMD,k.d"]] {
+        let unit = Unit { flags: flags.iter().map(ToString::to_string).collect(), ..package.unit() };
+        assert_eq!(kept(&package, &unit, || ()), [false, false], "{flags:?}");
+    }
     package.write("quoted.txt", "'-DN=5'");
     let unit = Unit { flags: vec!["@quoted.txt".into()], ..package.unit() };
     assert_eq!(kept(&package, &unit, || ()), [false, false], "what cannot be tracked is not kept");
