@@ -73,3 +73,16 @@ fn a_file_of_one_kernel_that_cannot_be_opened_does_not_end_the_others() {
     let kernels = elite["kernels"].as_array().unwrap();
     assert!(kernels.len() == 1 && kernels[0]["kernel"] == "model", "{said}");
 }
+
+#[test]
+fn times_beyond_every_clock_are_no_limits() {
+    let table = "[package.metadata.kbench.kernels.model.timing]\ntimeout_seconds = 9223372036854775807\n\
+                 [package.metadata.kbench.kernels.model.search]\nbudget = { seconds = 9223372036854775807 }\n";
+    let package = package_with("time_ns = '20000 - A'\n", table);
+    for arguments in
+        [&["gate", "-q"][..], &["autotune", "-q"], &["autotune", "-q", "--seconds", "18446744073709551615"]]
+    {
+        let said = shown(package.path(), arguments);
+        assert!(said.starts_with("exit 0\n"), "{arguments:?}: {said}");
+    }
+}

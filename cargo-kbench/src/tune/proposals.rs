@@ -331,7 +331,8 @@ impl<'r> Proposals<'r> {
     /// Deadline of a silent proposer, from now.
     fn until(&self, kernel: &Kernel) -> Instant {
         let patient = Instant::now() + PATIENCE;
-        kernel.search.seconds.map_or(patient, |seconds| patient.min(self.started + Duration::from_secs(seconds)))
+        let end = kernel.search.seconds.and_then(|seconds| self.started.checked_add(Duration::from_secs(seconds)));
+        end.map_or(patient, |end| patient.min(end))
     }
 }
 

@@ -195,9 +195,9 @@ impl<'a> Search<'a> {
         has_arrived
     }
 
-    /// Deadline of a budget of seconds.
+    /// Deadline of a budget of seconds; none if no clock reaches it.
     pub(super) fn deadline(&self, started: Instant) -> Option<Instant> {
-        self.limits.seconds.map(|limit| started + Duration::from_secs(limit))
+        self.limits.seconds.and_then(|limit| started.checked_add(Duration::from_secs(limit)))
     }
 
     fn evaluate(

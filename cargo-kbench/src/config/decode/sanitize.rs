@@ -33,7 +33,7 @@ pub(super) fn sanitize(node: Option<&Node>, env: &Env<'_>, backend: Option<Backe
         }
         None => shapes::smallest(&env.shapes).into_iter().collect(),
     };
-    let timeout_seconds = settings::integer(table, "timeout_seconds", default.timeout_seconds, report);
+    let timeout_seconds = settings::deadline(table, default.timeout_seconds, report);
     Sanitize { level, tools, shapes, timeout_seconds }
 }
 

@@ -9,6 +9,14 @@ use super::baselines::command;
 use super::env::Env;
 use super::shapes;
 
+/// Longest deadline in seconds, a year: multiples of it are still valid times.
+const LONGEST_DEADLINE: u64 = 365 * 24 * 60 * 60;
+
+/// The deadline `timeout_seconds`.
+pub(super) fn deadline(table: &Table, default: u64, report: &Report) -> u64 {
+    integer(table, "timeout_seconds", default, report).min(LONGEST_DEADLINE)
+}
+
 /// An integer that fits its type; a smaller value than allowed was reported by the check of types.
 pub(super) fn integer<T: TryFrom<i64>>(table: &Table, key: &str, default: T, report: &Report) -> T {
     let Some((node, int)) = table.get(key).and_then(|node| Some((node, node.integer()?))) else { return default };
@@ -54,7 +62,7 @@ pub(super) fn timing(kernel: &Table, report: &Report) -> Timing {
         max_seconds: number(table, "max_seconds", default.max_seconds),
         cache: if table.text("cache") == Some("hot") { CacheMode::Hot } else { CacheMode::Cold },
         launch: table.text("launch").and_then(LaunchMode::named).unwrap_or_default(),
-        timeout_seconds: integer(table, "timeout_seconds", default.timeout_seconds, report),
+        timeout_seconds: deadline(table, default.timeout_seconds, report),
     }
 }
 

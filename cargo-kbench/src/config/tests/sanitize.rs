@@ -15,6 +15,8 @@ fn a_level_alone_is_a_gate_with_defaults() {
     assert_eq!(of("").level, Level::Allow);
     let deny = of("gates.sanitize = 'deny'");
     assert_eq!((deny.level, deny.timeout_seconds), (Level::Deny, 120));
+    let endless = of("gates.sanitize = { timeout_seconds = 9223372036854775807 }");
+    assert_eq!(endless.timeout_seconds, 365 * 24 * 60 * 60, "multiples of the deadline are valid times");
     assert_eq!(deny.tools, [Memcheck, Racecheck, Initcheck, Synccheck]);
     assert_eq!(deny.shapes, [1], "the smallest, not the first");
     assert_eq!(of("gates.sanitize = {}"), deny);
