@@ -198,7 +198,12 @@ impl Audit<'_> {
     fn fate(&self, own: &Own<'_>, mutant: &Mutant, build: Build) -> Result<Fate, RunError> {
         let own_build = || BuildOutcome { result: Ok(own.built.clone()), warnings: Vec::new() };
         let (kernel, outcome) = match build {
-            None => (own.kernel.clone(), own_build()),
+            None => {
+                // The kernel's own code, which does not hang: a short deadline would end it on a busy machine.
+                let mut kernel = own.kernel.clone();
+                kernel.timing.timeout_seconds = self.kernel.timing.timeout_seconds;
+                (kernel, own_build())
+            }
             Some(Ok(made)) => made,
             Some(Err(why)) => return Ok(Fate::Stillborn { why }),
         };
