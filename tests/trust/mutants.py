@@ -32,8 +32,10 @@ PARTS = {
     "gates": (
         "cargo-kbench",
         ["cargo-kbench/src/gates/correctness/judge.rs", "cargo-kbench/src/gates/sanitize/judge.rs",
-         "cargo-kbench/src/gates/resources/launchable.rs", "cargo-kbench/src/gates/performance/impossible.rs",
-         "cargo-kbench/src/gates/performance/verdict.rs", "cargo-kbench/src/gates/performance/compare/compared.rs"],
+         "cargo-kbench/src/gates/resources/mod.rs", "cargo-kbench/src/gates/resources/launchable.rs",
+         "cargo-kbench/src/gates/performance/impossible.rs", "cargo-kbench/src/gates/performance/limits.rs",
+         "cargo-kbench/src/gates/performance/verdict.rs", "cargo-kbench/src/gates/performance/compare/compared.rs",
+         "cargo-kbench/src/record/verdict.rs"],
         ["gates::"],
     ),
     "elite": ("cargo-kbench", ["cargo-kbench/src/tune/tie.rs", "cargo-kbench/src/tune/portfolio.rs"], ["tune::"]),

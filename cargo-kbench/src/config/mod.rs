@@ -20,6 +20,8 @@ mod describe;
 mod device;
 pub mod diagnostics;
 mod error;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod gates;
 mod implementation;
 mod keys;

@@ -146,11 +146,84 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::fixture;
+    use crate::record::evaluation::Reason;
 
     #[test]
     fn the_order_of_the_gates_is_that_of_their_names() {
         let names: Vec<GateName> = GATES.iter().map(|gate| gate.name()).collect();
         assert!(names.is_sorted(), "{names:?}");
         assert_eq!(names.len(), GateName::ALL.len());
+    }
+
+    fn finding(gate: GateName) -> Rejection {
+        Rejection::new(gate, Reason::Wrong, "it is wrong", Some("s"))
+    }
+
+    #[test]
+    fn a_finding_rejects_warns_or_is_ignored_by_its_level() {
+        let at = |level| {
+            let mut warnings = Vec::new();
+            let rejection = at_level(level, Some(finding(GateName::Correctness)), &mut warnings);
+            (rejection.is_some(), warnings.len())
+        };
+        assert_eq!([at(Level::Deny), at(Level::Warn), at(Level::Allow)], [(true, 0), (false, 1), (false, 0)]);
+        let mut warnings = Vec::new();
+        assert!(at_level(Level::Warn, None, &mut warnings).is_none() && warnings.is_empty());
+        assert!(at_level(Level::Deny, None, &mut warnings).is_none());
+    }
+
+    #[test]
+    fn only_gates_before_the_rejection_can_have_judged_nothing() {
+        let unjudged = |more: &str, end: Option<GateName>| {
+            let project = fixture::project(more);
+            let kernel = &project.packages[0].kernels[0];
+            let settings = kernel.space.settings(&kernel.space.default);
+            let mut evaluation = Evaluation::new(settings, Vec::new());
+            if let Some(gate) = end {
+                evaluation.reject(finding(gate));
+            }
+            let candidate = (&kernel.space.default).into();
+            Trial::new(candidate, evaluation).unjudged(kernel).into_iter().collect::<Vec<_>>()
+        };
+        let (resources, correctness) = (GateName::Resources, GateName::Correctness);
+        let none = |gate| (gate, "no limits".to_owned());
+        assert_eq!(unjudged("", None), [none(resources), none(GateName::Performance)]);
+        assert_eq!(unjudged("", Some(GateName::Performance)), [none(resources)], "the last gate judged");
+        assert_eq!(unjudged("", Some(resources)), []);
+        let allowed = (correctness, "at level `allow`".to_owned());
+        assert_eq!(
+            unjudged("gates.correctness.level = \"allow\"", Some(GateName::Sanitize)),
+            [none(resources), allowed]
+        );
+        let (sanitize, counters) = (GateName::Sanitize, GateName::Counters);
+        let asked_for = unjudged("gates.sanitize = \"warn\"\ngates.counters = \"warn\"", None);
+        assert_eq!(
+            asked_for.iter().map(|(gate, _)| *gate).collect::<Vec<_>>(),
+            [resources, sanitize, GateName::Performance, counters]
+        );
+    }
+
+    #[test]
+    fn limits_are_said_in_words() {
+        let words = |gate: &dyn Gate, more: &str| {
+            let project = fixture::project(more);
+            gate.limits(&project.packages[0].kernels[0]).unwrap()
+        };
+        let (level, of_resources) = words(
+            &resources::Resources,
+            "gates.resources = { level = \"warn\", max_stack_bytes = 64, min_occupancy = 0.5 }",
+        );
+        assert_eq!(
+            (level, of_resources),
+            (Level::Warn, vec!["stack bytes <= 64".to_owned(), "occupancy >= 0.5".to_owned()])
+        );
+        let (_, usual) = words(&correctness::Correctness, "");
+        assert_eq!(usual, ["errors usual for each output's type", "5 seeds", "13 patterns"]);
+        let (_, stated) = words(
+            &correctness::Correctness,
+            "gates.correctness = { max_mean_err = 0.5, seeds = 1, patterns = [], shapes = [\"t\"], deterministic = false }",
+        );
+        assert_eq!(stated, ["mean err <= 0.5", "1 seed", "at t", "need not be deterministic"]);
     }
 }

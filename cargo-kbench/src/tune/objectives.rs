@@ -160,6 +160,31 @@ mod tests {
     }
 
     #[test]
+    fn two_objectives_have_a_front_and_one_has_none() {
+        let [quick, small, worse] = [0, 1, 2].map(EntrantId::Baseline);
+        let entry = |id: &EntrantId, added| Measured::of_two_modes(id.clone(), 0, added, 100);
+        let compared = Compared::of([entry(&worse, 900.0), entry(&small, 450.0), entry(&quick, 0.0)]);
+        let fronts = |count: usize| {
+            let mut elite = elite(&compared, |entry| entry.timing.summary.p50);
+            for (id, variant) in &mut elite {
+                let time = &mut variant.objectives[0];
+                (time.low, time.high) = (time.value, time.value);
+                let value = if *id == small { 10.0 } else { 20.0 };
+                let registers = ObjectiveValue { name: "registers".into(), value, low: value, high: value };
+                variant.objectives.push(registers);
+                variant.objectives.truncate(count);
+            }
+            let objectives = [Objective::P50, Objective::Resource(ResourceName::Registers)];
+            rank(&objectives[..count], &mut elite, &compared);
+            elite.into_iter().map(|(id, variant)| (id, variant.front)).collect::<Vec<_>>()
+        };
+        let ranked =
+            |front: [bool; 3]| [&quick, &small, &worse].map(Clone::clone).into_iter().zip(front).collect::<Vec<_>>();
+        assert_eq!(fronts(2), ranked([true, true, false]));
+        assert_eq!(fronts(1), ranked([false; 3]));
+    }
+
+    #[test]
     fn ranks_by_time_are_those_of_the_rounds_and_others_those_of_the_values() {
         let [slower, faster, slowest] = [0, 1, 2].map(EntrantId::Baseline);
         let entry = |id: &EntrantId, late, added| Measured::of_two_modes(id.clone(), late, added, 100);

@@ -88,7 +88,7 @@ fn standing(kernel: &Kernel, finalist: &Tried, on_file: Option<&Settings>) -> St
 mod tests {
     use super::*;
     use crate::build::Resources;
-    use crate::config::{self, LoadOptions, Project};
+    use crate::config::fixture;
     use crate::gates::performance::Measured;
     use crate::record::evaluation::Evaluation;
     use crate::space::Variant;
@@ -164,38 +164,9 @@ mod tests {
         assert_eq!(Resources::default().standing(), [0; 5]);
     }
 
-    /// A kernel whose one toggle is `T` with three values, of which the second is the default.
-    fn project(folder: &std::path::Path) -> Project {
-        let table = r#"
-            [package]
-            name = "demo"
-            [package.metadata.kbench.kernels.k]
-            backend = "c"
-            source = "k.c"
-            entry = "k"
-            args = ["x", "y"]
-            shapes = { s = { N = 16 } }
-            tensors = { x = { dtype = "f32", dims = ["N"] }, y = { dtype = "f32", dims = ["N"], role = "out" } }
-            toggles = { macro = { T = [1, 2, 3] }, default = { T = 2 } }
-            reference = { source = "k.c", entry = "k" }
-        "#;
-        std::fs::create_dir(folder.join("src")).unwrap();
-        for (file, text) in [("Cargo.toml", table), ("k.c", ""), ("src/lib.rs", "")] {
-            std::fs::write(folder.join(file), text).unwrap();
-        }
-        let options = LoadOptions {
-            directory: Some(folder.to_owned()),
-            target_dir: Some("target".into()),
-            cargo: Some("no-cargo-here".into()),
-            ..LoadOptions::default()
-        };
-        config::load(&options).unwrap().0
-    }
-
     #[test]
     fn the_winner_is_the_default_or_on_file_or_first_among_those_that_tie_with_the_fastest() {
-        let folder = tempfile::tempdir().unwrap();
-        let project = project(folder.path());
+        let project = fixture::project("");
         let kernel = &project.packages[0].kernels[0];
         let tried = |place: u16| {
             let variant = Variant(vec![place]);

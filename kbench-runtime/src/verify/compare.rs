@@ -473,7 +473,8 @@ mod tests {
     #[test]
     fn elements_are_counted_with_the_first() {
         assert_eq!(count(3 * CHUNK, |index| index % CHUNK == 7), (3, Some(7)));
+        assert_eq!(count(10, |index| index > 3), (6, Some(4)));
         assert_eq!(count(10, |_| false), (0, None));
-        assert_eq!(element(&[1, 2, 3, 4], 1, 2), [3, 4]);
+        assert_eq!(element(&[1, 2, 3, 4, 5, 6, 7], 1, 3), [4, 5, 6]);
     }
 }

@@ -108,3 +108,63 @@ impl Check<'_> {
         checked.map_err(|error| job_failed(self.kernel, error, self.shape))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::fixture;
+    use kbench_runtime::dtype::DType;
+    use kbench_runtime::protocol::{DeviceKind, OutputReport, RelatedErrors, Sequence};
+
+    fn report(pattern: Option<Pattern>, max_abs_err: f64) -> SeedReport {
+        let output = OutputReport {
+            tensor: "y".into(),
+            elements: 16,
+            unwritten: 0,
+            first_unwritten: None,
+            nonfinite: 0,
+            max_abs_err,
+            max_abs_err_at: 0,
+            output_at: 1.0,
+            reference_at: 1.0,
+            mean_abs_err: 0.0,
+            bias: 0.0,
+            rms_err: 0.0,
+            rms_ref: 1.0,
+            bad: 0,
+            related: RelatedErrors::default(),
+        };
+        SeedReport { pattern, outputs: vec![output], ..SeedReport::new(0) }
+    }
+
+    #[test]
+    fn only_patterns_that_are_wrong_beside_right_random_inputs_are_in_doubt() {
+        let project = fixture::project("");
+        let doubted = |seeds: &[SeedReport]| in_doubt(&project.packages[0].kernels[0], "s", seeds);
+        let (large, equal) = (Some(Pattern::Large), Some(Pattern::Equal));
+        let fine = report(None, 0.0);
+        assert_eq!(doubted(&[fine.clone(), report(large, 0.0), report(equal, 0.5)]), [Pattern::Equal]);
+        assert_eq!(doubted(&[report(None, 0.5), report(equal, 0.5)]), [], "wrong in any case");
+        let stale = SeedReport { stale: 1, ..report(equal, 0.5) };
+        assert_eq!(doubted(&[fine, stale]), [], "no error of the inputs excuses it");
+    }
+
+    #[test]
+    fn the_first_look_has_one_seed_and_no_pattern() {
+        let project = fixture::project("gates.correctness.seeds = 3");
+        let kernel = &project.packages[0].kernels[0];
+        let sequence = Sequence { device: DeviceKind::Host, blob: String::new(), launches: Vec::new() };
+        let case = Case { tensors: Vec::new(), sequence: sequence.clone() };
+        let reference = Reference { sequence, precision: DType::F64, program: false, identity: String::new() };
+        let mut job = check_job(kernel, case, reference);
+        assert_eq!((&job.seeds, job.options.tolerance), (&vec![0, 1, 2], None));
+        job.options = CheckOptions { patterns: vec![Pattern::Large], tolerance: Some(0.5), ..job.options };
+        let look = first_look(job.clone());
+        assert_eq!((&look.seeds, &look.options.patterns), (&vec![0], &vec![]));
+        let plain = without_tolerance(&job);
+        assert_eq!(
+            (plain.seeds.len(), plain.options.tolerance, plain.options.patterns),
+            (3, None, vec![Pattern::Large])
+        );
+    }
+}

@@ -37,3 +37,24 @@ pub fn job_failed(kernel: &Kernel, error: ExecutorError, shape: &str) -> Halt {
         error => error.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::fixture;
+
+    #[test]
+    fn a_failure_is_that_of_the_variant_unless_the_reference_or_the_inputs_failed() {
+        let project = fixture::project("");
+        let of = |failure: Failure| match failed(&project.packages[0].kernels[0], &failure, "s") {
+            Halt::Variant(rejection) => Some(rejection.gate),
+            Halt::Run(_) => None,
+        };
+        let message = || "no".to_owned();
+        assert_eq!(of(Failure::Reference { message: message() }), None);
+        assert_eq!(of(Failure::Inputs { message: message() }), None);
+        assert_eq!(of(Failure::LaunchRefused { message: message() }), Some(GateName::Launch));
+        let forged = Failure::ForgedTime { claimed: 1.0, measured: 2.0 };
+        assert_eq!(of(forged), Some(GateName::Correctness));
+    }
+}

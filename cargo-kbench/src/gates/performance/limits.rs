@@ -54,3 +54,72 @@ pub(super) fn judge_limit(
     };
     verdict::judge(bound, &kernel.shapes[shape].name, &entry.timing.summary, &baseline, speedup)
 }
+
+#[cfg(test)]
+mod tests {
+    use kbench_runtime::protocol::{Disturbance, Sampling};
+
+    use super::*;
+    use crate::config::fixture;
+    use crate::gates::performance::compare::Measured;
+    use crate::space::Variant;
+
+    /// Codes of the limits that `T=1` misses, with 9 µs for it, 18 µs for the baseline `naive`, and more entries.
+    fn missed(gates: &str, more: &[(EntrantId, f64)], unknown: &[EntrantId]) -> Vec<Reason> {
+        let baselines = "baselines = { naive = { source = \"k.c\", entry = \"k\" }, old = { toggles = { T = 3 } } }";
+        let project = fixture::project(&format!("{baselines}\n{gates}"));
+        let kernel = &project.packages[0].kernels[0];
+        let (id, naive) = (one(), EntrantId::Baseline(0));
+        let entries = [(id.clone(), 0.0), (naive, 8992.0)].into_iter().chain(more.iter().cloned());
+        let entries = entries.map(|(id, added)| {
+            let mut measured = Measured::of_two_modes(id, 0, added, 100);
+            if unknown.contains(&measured.id) {
+                let disturbed = [(Disturbance::InvoluntaryContextSwitch, 100)].into();
+                measured.entry.timing.sampling = Some(Sampling { disturbed, ..Sampling::default() });
+            }
+            measured
+        });
+        let missed = missed_limits(kernel, &id, &Compared::of(entries));
+        missed.into_iter().map(|rejection| rejection.code).collect()
+    }
+
+    fn one() -> EntrantId {
+        (&Variant(vec![0])).into()
+    }
+
+    fn limit(of: &str) -> String {
+        format!("gates.performance = [{{ shape = \"s\", {of} }}]")
+    }
+
+    #[test]
+    fn limits_apply_at_their_shape_and_level() {
+        let (slow, fast) = (limit("max_p50_us = 8.9"), limit("max_p50_us = 9.1"));
+        assert_eq!(missed(&slow, &[], &[]), [Reason::TooSlow]);
+        assert_eq!(missed(&fast, &[], &[]), []);
+        assert_eq!(missed(&slow.replace("\"s\"", "\"t\""), &[], &[]), [], "the winner was measured at `s`");
+        assert_eq!(missed(&slow, &[], &[one()]), [Reason::Undecided]);
+        let both = "gates.performance = [{ shape = \"s\", max_p50_us = 8 }, { shape = \"s\", max_p50_us = 7 }]";
+        assert_eq!(missed(both, &[], &[]), [Reason::TooSlow; 2]);
+        let allowed = format!("{slow}\ngates.performance_level = \"allow\"");
+        assert_eq!(missed(&allowed, &[], &[]), []);
+    }
+
+    #[test]
+    fn a_speedup_needs_both_times() {
+        let over = |baseline: &str, ratio: f64| limit(&format!("min_speedup = {ratio}, over = \"{baseline}\""));
+        assert_eq!(missed(&over("naive", 1.9), &[], &[]), []);
+        assert_eq!(missed(&over("naive", 2.1), &[], &[]), [Reason::TooSlow]);
+        assert_eq!(missed(&over("naive", 1.9), &[], &[EntrantId::Baseline(0)]), [Reason::Undecided]);
+        // A baseline that is a variant counts as such if it was measured, else as the candidate that it is.
+        let (old, three) = (EntrantId::Baseline(1), EntrantId::from(&Variant(vec![2])));
+        assert_eq!(missed(&over("old", 1.4), &[(three.clone(), 4496.0)], &[]), []);
+        assert_eq!(missed(&over("old", 1.6), &[(three.clone(), 4496.0)], &[]), [Reason::TooSlow]);
+        assert_eq!(
+            missed(&over("old", 1.4), &[(three.clone(), 4496.0)], std::slice::from_ref(&three)),
+            [Reason::Undecided]
+        );
+        assert_eq!(missed(&over("old", 1.6), &[(three, 4496.0), (old.clone(), 8992.0)], &[]), []);
+        assert_eq!(missed(&over("old", 1.4), &[], &[]), [Reason::Undecided], "not measured");
+        assert_eq!(missed(&over("old", 1.4), &[(old.clone(), 8992.0)], &[old]), [Reason::Undecided]);
+    }
+}

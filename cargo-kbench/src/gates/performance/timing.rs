@@ -108,3 +108,63 @@ pub fn impossible(
     let device = harness.context.device.clone();
     impossible::judge(&device, demand, timing, || Ok(caught(harness.ceilings())?.ok()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::fixture;
+    use kbench_runtime::protocol::{OutOfBounds, SeedReport};
+
+    fn timing() -> Timing {
+        Timing {
+            samples: vec![1000.0; 20],
+            slack: 0.0,
+            batch: 1,
+            clock: "fake".into(),
+            after: SeedReport::new(0),
+            sampling: Default::default(),
+            skips_work: None,
+            memoises: None,
+            back_to_back: None,
+            energy: Vec::new(),
+            second_clock: None,
+        }
+    }
+
+    #[test]
+    fn a_timing_counts_only_if_nothing_was_found_beside_it() {
+        let project = fixture::project("");
+        let kernel = &project.packages[0].kernels[0];
+        let code = |timing: Timing| {
+            let measured = measured(kernel, "s", &timing, &mut Vec::new());
+            measured.map(|record| record.summary.p50).map_err(|rejection| rejection.code)
+        };
+        assert_eq!(code(timing()), Ok(1000.0));
+        for samples in [vec![], vec![1000.0, f64::NAN]] {
+            assert_eq!(code(Timing { samples, ..timing() }), Err(Reason::Protocol));
+        }
+        let outside = vec![OutOfBounds { tensor: "y".into(), offset: 64, bytes: 4 }];
+        let after = SeedReport { out_of_bounds: outside, ..SeedReport::new(0) };
+        let rejection = measured(kernel, "s", &Timing { after, ..timing() }, &mut Vec::new()).unwrap_err();
+        assert!(
+            rejection.code == Reason::OutOfBounds && rejection.message.starts_with("after timing: "),
+            "{rejection}"
+        );
+        for found in [
+            Timing { skips_work: Some(SkipsWork { ratio: 2.0, left_alone: 3 }), ..timing() },
+            Timing { memoises: Some(2.0), ..timing() },
+            Timing { back_to_back: Some(2.0), ..timing() },
+        ] {
+            assert_eq!(code(found), Err(Reason::SkipsWork));
+        }
+    }
+
+    #[test]
+    fn a_second_seed_is_timed_only_if_its_reference_is_known() {
+        let other = |seeds: u32| {
+            let project = fixture::project(&format!("gates.correctness.seeds = {seeds}"));
+            time_job(&project.packages[0].kernels[0], Vec::new()).other_seed
+        };
+        assert_eq!([other(1), other(2)], [None, Some(1)]);
+    }
+}

@@ -167,6 +167,32 @@ mod tests {
     }
 
     #[test]
+    fn occupancy_at_its_limit_passes_and_below_does_not() {
+        // Blocks of 128 threads with 96 registers: five on a multiprocessor that holds 64 warps.
+        let judged = |least: f64| {
+            let limits = ResourceLimits { min_occupancy: Some(least), ..ResourceLimits::default() };
+            judge(&limits, &launched(&resources(), &geometry(0)), Some("sm_90"), "s")
+        };
+        assert_eq!(judged(20.0 / 64.0), None);
+        let low = judged(0.3126).unwrap();
+        assert_eq!((low.code, low.message.as_str()), (Reason::Occupancy, "occupancy 0.312, at least 0.3126 wanted"));
+        assert_eq!(occupancy(&resources(), &geometry(0), None), None);
+    }
+
+    #[test]
+    fn what_no_device_launches_is_refused_with_the_name_of_the_launch() {
+        let resources = Used { max_threads: Some(1024), ..resources() };
+        let wide = Geometry { block: [2048, 1, 1], ..Geometry::default() };
+        let refused = |launch: &Launched<'_>, arch| refused(launch, arch, "s").map(|rejection| rejection.message);
+        let said = "a block of 2048 threads, at most 1024 can be launched";
+        let compiled = "a block of 2048 threads, the code was compiled for at most 1024";
+        let named = Launched { name: Some("first"), ..launched(&resources, &wide) };
+        assert_eq!(refused(&named, Some("sm_90")), Some(format!("first: {said}; {compiled}")));
+        assert_eq!(refused(&named, None), None, "C has no such limits");
+        assert_eq!(refused(&launched(&resources, &geometry(0)), Some("sm_90")), None);
+    }
+
+    #[test]
     fn resources_that_the_compiler_does_not_report_are_not_judged() {
         let limits = ResourceLimits { max_registers: Some(1), ..ResourceLimits::default() };
         assert_eq!(judge(&limits, &launched(&Used::default(), &geometry(0)), None, "s"), None);

@@ -207,6 +207,34 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_loss_is_the_time_beyond_that_of_the_fastest() {
+        let entry = |id, added| Measured::of_two_modes(id, 0, added, 100);
+        let identical = entry(TWO, 450.0).identical_to(&ONE);
+        let compared = Compared::of([entry(ONE, 0.0), identical, entry(THREE, 899.2)]);
+        assert!((compared.loss(&THREE, &ONE) - 0.1).abs() < 1e-9);
+        assert_eq!([compared.loss(&TWO, &ONE), compared.loss(&ONE, &THREE)], [0.0; 2], "identical, and faster");
+        let unknown = EntrantId::Baseline(4);
+        assert_eq!(compared.loss(&unknown, &ONE).to_bits(), f64::INFINITY.to_bits());
+        let (low, high) = compared.loss_interval(&THREE, &ONE).unwrap();
+        assert!((low - 0.1).abs() < 1e-9 && (high - 0.1).abs() < 1e-9, "{low} {high}");
+        assert_eq!([compared.loss_interval(&TWO, &ONE), compared.loss_interval(&unknown, &ONE)], [None; 2]);
+        let mut endless = entry(TWO, 0.0);
+        endless.entry.samples.fill(f64::MIN_POSITIVE);
+        let mut longest = entry(THREE, 0.0);
+        longest.entry.samples.fill(f64::MAX);
+        assert_eq!(Compared::of([endless, longest]).loss_interval(&THREE, &TWO), None, "no end is infinite");
+    }
+
+    #[test]
+    fn the_fastest_is_one_of_those_that_were_measured() {
+        let entry = |id, added| Measured::of_two_modes(id, 50, added, 100);
+        let compared = Compared::of([entry(ONE, 90.0), entry(TWO, 0.0), entry(THREE, 45.0)]);
+        assert_eq!(compared.fastest(), Some(&TWO));
+        assert_eq!(compared.fastest_of([&ONE, &EntrantId::Baseline(4), &THREE]), Some(&THREE));
+        assert_eq!(compared.fastest_of([&EntrantId::Baseline(4)]), None);
+    }
+
+    #[test]
     fn paired_rounds_decide_if_a_median_is_between_two_modes() {
         let (slower, faster) = (ONE, TWO);
         let of = |rounds: usize| {
