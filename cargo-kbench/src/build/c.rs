@@ -35,7 +35,7 @@ use super::generated::{self, Language, entry_address};
 use super::inputs::Inputs;
 use super::invocation::{Invocation, version_line};
 use super::search::{SearchPath, SearchPaths};
-use super::{Built, Entry, Function, Param, Resources, Toolchain, Unit, files, nvcc, program, text};
+use super::{Built, Entry, Function, Param, Resources, Toolchain, Unit, files, loaded, nvcc, program, text};
 
 /// Symbol that the worker looks up in every shared object.
 const ENTRY: &str = "kbench_entry";
@@ -282,8 +282,11 @@ impl Cc {
 
         let code = read(&library)?;
         let own = parsed(binary::shared_object_identity(&code), &library)?;
-        // Loaded libraries are part of a kernel's behaviour.
-        let libraries = linked.iter().flatten().filter(|path| is_shared(path));
+        // Loaded libraries are part of a kernel's behaviour, also those that a library of the user loads.
+        let has_users = linked.iter().flatten().any(|path| is_shared(path) && !is_of_compiler(path));
+        let loaded =
+            if has_users { loaded::libraries(&library, &unit.directory, work, ended) } else { Some(Vec::new()) };
+        let libraries = linked.iter().chain(&loaded).flatten().filter(|path| is_shared(path));
         let libraries: BTreeSet<String> =
             libraries.filter_map(|path| Some(fingerprint::of_bytes(&fs::read(path).ok()?))).collect();
         let identity = fingerprint::of("linked", &(own, libraries));
@@ -307,9 +310,10 @@ impl Cc {
             traced.absent.extend(inputs.absent_libraries(&unit.directory, &more));
             let own = || linked.iter().flatten().filter(|path| inputs.names(path, &unit.directory, &more));
             let searches = own().any(|path| files::is_searching_linker_script(path));
-            (!searches && (linked.is_some() || !inputs.has_libraries())).then_some(traced)
+            let is_known = loaded.is_some() && (linked.is_some() || !inputs.has_libraries());
+            (is_known && !searches).then_some(traced)
         });
-        dependencies.extend(linked.into_iter().flatten());
+        dependencies.extend(linked.into_iter().chain(loaded).flatten());
         let (present, absent) = traced.map(|traced| (traced.present, traced.absent)).unzip();
         dependencies.extend(present.into_iter().flatten());
         Ok(Built { code, identity, functions, command, link: link.recorded(work), messages, dependencies, absent })
@@ -334,6 +338,14 @@ fn functions(
         functions.push(Function { entry: name.clone(), symbol: caller(at), resources });
     }
     Ok(functions)
+}
+
+/// Libraries of compilers, which load no library of the user.
+const OF_COMPILERS: [&str; 7] = ["libc", "libm", "libmvec", "libgcc_s", "libgomp", "libpthread", "libstdc++"];
+
+fn is_of_compiler(library: &Path) -> bool {
+    let name = library.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with("ld-linux") || name.split_once(".so").is_some_and(|(name, _)| OF_COMPILERS.contains(&name))
 }
 
 /// Whether a file that was linked is loaded when the kernel is: `libx.so`, `libx.so.6`.

@@ -39,6 +39,7 @@ mod files;
 pub mod generated;
 mod inputs;
 mod invocation;
+mod loaded;
 mod locks;
 mod nvcc;
 pub mod occupancy;

@@ -527,6 +527,19 @@ fn a_changed_file_of_the_linker_compiles_again() {
     library("first", 6, true);
     let after = package.compile(&unit);
     assert!(!after.cached && before.identity != after.identity);
+    // Also those that only a library loads.
+    let folder = package.path().join("first").display().to_string();
+    let runpath = format!("-Wl,-rpath,{folder}");
+    package.write("f.c", "float g(void);\nfloat f(void) { return g(); }\n");
+    tool(&package, "cc", &["-shared", "-fPIC", "f.c", "-o", "first/libf.so", "-Lfirst", "-lg", &runpath]);
+    package.write("src/k.c", "float f(void);\nvoid kernel(const float *in, float *out, int n) { for (int i = 0; i < n; i++) out[i] = in[i] + f(); }\n");
+    let unit = Unit { flags: ["-Lfirst", "-lf", &runpath].map(String::from).into(), ..package.unit() };
+    package.settle();
+    let before = package.compile(&unit);
+    assert!(package.compile(&unit).cached);
+    library("first", 7, true);
+    let after = package.compile(&unit);
+    assert!(!after.cached && before.identity != after.identity);
 }
 
 #[test]
