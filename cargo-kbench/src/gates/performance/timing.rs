@@ -113,7 +113,7 @@ pub fn impossible(
 mod tests {
     use super::*;
     use crate::config::fixture;
-    use kbench_runtime::protocol::{OutOfBounds, SeedReport};
+    use kbench_runtime::protocol::{OutOfBounds, Sampling, SeedReport};
 
     fn timing() -> Timing {
         Timing {
@@ -122,7 +122,7 @@ mod tests {
             batch: 1,
             clock: "fake".into(),
             after: SeedReport::new(0),
-            sampling: Default::default(),
+            sampling: Sampling::default(),
             skips_work: None,
             memoises: None,
             back_to_back: None,
