@@ -11,6 +11,7 @@
 //! ```
 
 /// Compiles each variant with the flags that it was measured with, in debug builds too.
+#[allow(clippy::too_many_lines)]
 pub fn compile() {
     // -march=native compiles for the processor that builds the program: another one than was measured has other code.
     variant(

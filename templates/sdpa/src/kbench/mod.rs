@@ -454,11 +454,18 @@ fn square_root(value: f64) -> Option<f64> {
     (value >= 0.0).then(|| value.sqrt())
 }
 
-/// `sdpa`, checked at B=2 H=8 S=512 D=64; B=2 H=8 S=2048 D=64; B=2 H=3 S=333 D=64; B=2 H=3 S=1 D=64; B=2 H=3 S=2 D=64; B=2 H=3 S=17 D=64; and 4 more; at other sizes `launch` is as safe as the kernel is right there.
+/// `sdpa`, checked at `B=2 H=8 S=512 D=64`; `B=2 H=8 S=2048 D=64`; `B=2 H=3 S=333 D=64`; `B=2 H=3 S=1 D=64`; `B=2 H=3 S=2 D=64`; `B=2 H=3 S=17 D=64`; and 4 more; at other sizes `launch` is as safe as the kernel is right there.
 #[allow(
-    clippy::too_many_arguments,
+    clippy::double_comparisons,
+    clippy::eq_op,
+    clippy::manual_range_contains,
     clippy::many_single_char_names,
-    clippy::similar_names
+    clippy::nonminimal_bool,
+    clippy::overly_complex_bool_expr,
+    clippy::similar_names,
+    clippy::struct_field_names,
+    clippy::too_many_arguments,
+    clippy::too_many_lines
 )]
 pub mod sdpa {
     use std::sync::{Arc, OnceLock};
