@@ -11,7 +11,7 @@ use super::arithmetic::{Dialect, Term, Translation};
 use super::names::snake;
 use super::plan::{Plan, Planned};
 use crate::config::{ArgValue, Kernel, Launch, Word};
-use crate::expr::Expr;
+use crate::expr::{Expr, Value};
 use crate::text::list;
 
 /// Writes the parts of one kernel.
@@ -134,6 +134,23 @@ impl<'p> Parts<'p> {
     /// The opposite of a condition at the toggles of a variant.
     pub(super) fn opposite(&mut self, planned: &Planned, expr: &Expr) -> Result<Term, ExportError> {
         self.translated(planned, expr, true)
+    }
+
+    /// The comparisons that sizes must pass for a variant. `same` compares a term in floating point with a number.
+    pub(super) fn conditions(
+        &mut self,
+        planned: &Planned,
+        same: impl Fn(&str, f64) -> String,
+    ) -> Result<Vec<String>, ExportError> {
+        let mut conditions = Vec::new();
+        for condition in &planned.conditions {
+            let term = self.term(planned, &condition.expr)?;
+            conditions.push(match condition.value {
+                Value::Float(value) => same(&self.translation.real(&term), value),
+                _ => format!("({}) == {}", self.translation.int(&term), condition.integer(&self.plan.kernel)?),
+            });
+        }
+        Ok(conditions)
     }
 
     fn translated(&mut self, planned: &Planned, expr: &Expr, is_opposite: bool) -> Result<Term, ExportError> {

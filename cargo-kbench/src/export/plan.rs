@@ -56,6 +56,16 @@ pub(super) struct Condition {
     pub(super) value: Value,
 }
 
+impl Condition {
+    /// The required value as an integer.
+    pub(super) fn integer(&self, kernel: &Kernel) -> Result<i64, ExportError> {
+        self.value.as_integer().ok_or_else(|| {
+            let what = format!("the define `{}` depends on sizes and is a string", self.expr);
+            ExportError::unsupported(kernel, &what)
+        })
+    }
+}
+
 /// The code of a variant for one architecture.
 pub(super) struct Code {
     /// `None` for C.

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use crate::export::ExportError;
 use crate::export::parts::Parts;
-use crate::expr::Value;
 
 /// `NAME_pick`.
 pub(super) fn pick(parts: &mut Parts<'_>) -> Result<String, ExportError> {
@@ -12,20 +11,7 @@ pub(super) fn pick(parts: &mut Parts<'_>) -> Result<String, ExportError> {
     let name = parts.module.clone();
     let mut usable = Vec::new();
     for planned in &plan.variants {
-        let mut conditions = Vec::new();
-        for condition in &planned.conditions {
-            let term = parts.term(planned, &condition.expr)?;
-            conditions.push(match &condition.value {
-                Value::Float(value) => format!("kbench_same({}, {value:?})", parts.translation.real(&term)),
-                value => {
-                    let value = value.as_integer().ok_or_else(|| {
-                        let what = format!("the define `{}` depends on sizes and is a string", condition.expr);
-                        ExportError::unsupported(&plan.kernel, &what)
-                    })?;
-                    format!("({}) == {value}", parts.translation.int(&term))
-                }
-            });
-        }
+        let conditions = parts.conditions(planned, |term, value| format!("kbench_same({term}, {value:?})"))?;
         usable.push(if conditions.is_empty() { "1".to_owned() } else { conditions.join(" && ") });
     }
     let mut checks = String::new();

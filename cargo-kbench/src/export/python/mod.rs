@@ -208,22 +208,8 @@ fn tuned(parts: &Parts<'_>) -> String {
 
 /// `_fits`: whether a variant was compiled for given sizes.
 fn fits(parts: &mut Parts<'_>) -> Result<String, ExportError> {
-    let plan = parts.plan;
     let body = branches(parts, |parts, planned| {
-        let mut conditions = Vec::new();
-        for condition in &planned.conditions {
-            let term = parts.term(planned, &condition.expr)?;
-            conditions.push(match &condition.value {
-                Value::Float(value) => format!("({}) == {value:?}", parts.translation.real(&term)),
-                value => {
-                    let value = value.as_integer().ok_or_else(|| {
-                        let what = format!("the define `{}` depends on sizes and is a string", condition.expr);
-                        ExportError::unsupported(&plan.kernel, &what)
-                    })?;
-                    format!("({}) == {value}", parts.translation.int(&term))
-                }
-            });
-        }
+        let conditions = parts.conditions(planned, |term, value| format!("({term}) == {value:?}"))?;
         Ok(format!("return {}\n", if conditions.is_empty() { "True".to_owned() } else { conditions.join(" and ") }))
     })?;
     Ok(format!(

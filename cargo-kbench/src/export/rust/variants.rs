@@ -6,7 +6,6 @@ use super::dialect;
 use crate::export::ExportError;
 use crate::export::arithmetic::Kind;
 use crate::export::parts::Parts;
-use crate::export::plan::Condition;
 use crate::expr::Value;
 
 impl Parts<'_> {
@@ -57,21 +56,18 @@ impl Parts<'_> {
     fn fits(&mut self) -> Result<String, ExportError> {
         let function = self.function("fits", "", "bool", |parts, planned| {
             let mut conditions = Vec::new();
-            for Condition { expr, value, .. } in &planned.conditions {
-                let term = parts.term(planned, expr)?;
-                conditions.push(match value {
+            for condition in &planned.conditions {
+                let term = parts.term(planned, &condition.expr)?;
+                conditions.push(match condition.value {
                     Value::Bool(true) if term.kind == Kind::Bool => term.text,
-                    Value::Bool(false) if term.kind == Kind::Bool => parts.opposite(planned, expr)?.text,
+                    Value::Bool(false) if term.kind == Kind::Bool => parts.opposite(planned, &condition.expr)?.text,
                     Value::Float(value) => {
                         let real = parts.translation.real(&term);
                         parts.translation.called.insert("same");
                         format!("same({real}, {})", dialect::literal(&format!("{value:?}")))
                     }
-                    value => {
-                        let value = value.as_integer().ok_or_else(|| {
-                            let what = format!("the define `{expr}` depends on sizes and is a string");
-                            ExportError::unsupported(&parts.plan.kernel, &what)
-                        })?;
+                    _ => {
+                        let value = condition.integer(&parts.plan.kernel)?;
                         format!("{} == {}", parts.translation.int(&term), dialect::literal(&value.to_string()))
                     }
                 });

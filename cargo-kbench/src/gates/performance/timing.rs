@@ -113,22 +113,11 @@ pub fn impossible(
 mod tests {
     use super::*;
     use crate::config::fixture;
-    use kbench_runtime::protocol::{OutOfBounds, Sampling, SeedReport};
+    use crate::process::executor;
+    use kbench_runtime::protocol::{OutOfBounds, SeedReport};
 
     fn timing() -> Timing {
-        Timing {
-            samples: vec![1000.0; 20],
-            slack: 0.0,
-            batch: 1,
-            clock: "fake".into(),
-            after: SeedReport::new(0),
-            sampling: Sampling::default(),
-            skips_work: None,
-            memoises: None,
-            back_to_back: None,
-            energy: Vec::new(),
-            second_clock: None,
-        }
+        executor::timing(vec![1000.0; 20], SeedReport::new(0))
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn report(asked: (u64, Option<Pattern>), outputs: &[&TensorSpec], given: &SeedRe
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use kbench_runtime::dtype::DType;
     use kbench_runtime::protocol::{
         CacheMode, Case, CheckOptions, DeviceKind, ErrorSizes, LaunchMode, OutputReport, Reference, Sampling, Sequence,
@@ -106,6 +106,23 @@ mod tests {
             seeds: vec![4, 5],
             bad_above: 0.1,
             options: CheckOptions { patterns: Pattern::ALL.to_vec(), ..CheckOptions::default() },
+        }
+    }
+
+    /// Samples in nanoseconds beside which nothing was found.
+    pub(crate) fn timing(samples: Vec<f64>, after: SeedReport) -> Timing {
+        Timing {
+            samples,
+            slack: 0.0,
+            batch: 1,
+            clock: "fake".into(),
+            after,
+            sampling: Sampling::default(),
+            skips_work: None,
+            memoises: None,
+            back_to_back: None,
+            energy: Vec::new(),
+            second_clock: None,
         }
     }
 
@@ -175,19 +192,7 @@ mod tests {
             second_clock: false,
             new_inputs: false,
         };
-        let timing = |seed| Timing {
-            samples: vec![1.0, 2.0],
-            slack: 0.0,
-            batch: 1,
-            clock: "fake".into(),
-            after: SeedReport { seed, ..report.clone() },
-            sampling: Sampling::default(),
-            skips_work: None,
-            memoises: None,
-            back_to_back: None,
-            energy: Vec::new(),
-            second_clock: None,
-        };
+        let timing = |seed| timing(vec![1.0, 2.0], SeedReport { seed, ..report.clone() });
         for (seed, is_right) in [(0, true), (1, true), (2, false)] {
             assert_eq!(time(&job, &[timing(seed)]).is_ok(), is_right, "{seed}");
         }
