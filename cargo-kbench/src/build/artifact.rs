@@ -124,6 +124,8 @@ pub struct Artifact {
     pub identity: String,
     /// The compiled functions, in the order of the unit's entries.
     pub functions: Vec<Function>,
+    /// The names of functions and objects that a C unit defines, sorted, without those of the compiler.
+    pub defined: Vec<String>,
     /// The compile command, run in the package's folder. The path of its output is shortened to a file name.
     pub command: Vec<String>,
     /// The link command; empty where there is none.

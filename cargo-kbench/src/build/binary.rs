@@ -202,7 +202,7 @@ pub(super) fn definition(bytes: &[u8], entry: &str) -> object::Result<Definition
     Ok(found)
 }
 
-/// The C names of functions and objects that a shared object defines, sorted, without those of the compiler and of the
+/// The C names of functions and objects that an object or a library defines, sorted, without those of the compiler and of the
 /// C library.
 pub(super) fn defined_names(bytes: &[u8]) -> object::Result<Vec<String>> {
     const STARTUP: [&str; 3] = ["deregister_tm_clones", "register_tm_clones", "frame_dummy"];

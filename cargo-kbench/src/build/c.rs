@@ -138,7 +138,7 @@ impl Cc {
         // Recent versions of the crate implement `warnings(false)` by `-w`; the compiler's default warnings are wanted.
         let kept = command.get_args().filter(|arg| *arg != "-w" && !(own_level && *arg == "-O3"));
         invocation.args(kept);
-        invocation.arg("-fvisibility=hidden");
+        invocation.args(["-fvisibility=hidden", "-ffunction-sections"]);
         if self.tool.is_like_clang() {
             // Flags are used to compile and to link; clang warns about flags that a step does not need.
             invocation.arg("-Qunused-arguments");
@@ -267,6 +267,7 @@ impl Cc {
         let read = |path: &Path| fs::read(path).map_err(CompileError::io("read", path));
         let code = read(&object)?;
         let symbols = self.symbols(unit, &code, &object)?;
+        let mut defined = parsed(binary::defined_names(&code), &object)?;
 
         let mut link = self.base(&unit.directory, &unit.flags);
         link.env("TMPDIR", work);
@@ -274,13 +275,18 @@ impl Cc {
         if cfg!(any(target_os = "linux", target_os = "android")) {
             // A missing symbol is an error here, before the worker loads the object. Objects and archives among the
             // flags have visible symbols, which take precedence over those of other libraries.
-            link.args(["-Wl,-z,defs", "-Wl,-Bsymbolic"]);
+            // A function that was inlined everywhere and that nothing calls would move the entry to another address.
+            link.args(["-Wl,-z,defs", "-Wl,-Bsymbolic", "-Wl,--gc-sections"]);
         }
         link.arg("-lm").arg("-o").arg(&library);
         let (said, linked) = self.link(&link, work, ended)?;
         messages.push_str(&said);
 
         let code = read(&library)?;
+        if defined.is_empty() {
+            // With `-flto` only the library has symbols.
+            defined = parsed(binary::defined_names(&code), &library)?;
+        }
         let own = parsed(binary::shared_object_identity(&code), &library)?;
         // Loaded libraries are part of a kernel's behaviour, also those that a library of the user loads.
         let has_users = linked.iter().flatten().any(|path| is_shared(path) && !is_of_compiler(path));
@@ -316,7 +322,8 @@ impl Cc {
         dependencies.extend(linked.into_iter().chain(loaded).flatten());
         let (present, absent) = traced.map(|traced| (traced.present, traced.absent)).unzip();
         dependencies.extend(present.into_iter().flatten());
-        Ok(Built { code, identity, functions, command, link: link.recorded(work), messages, dependencies, absent })
+        let link = link.recorded(work);
+        Ok(Built { code, identity, functions, defined, command, link, messages, dependencies, absent })
     }
 }
 

@@ -36,7 +36,7 @@ use super::files::Files;
 use super::{Artifact, Function};
 
 /// Kind of every key's fingerprint: raise its version when the meaning of an entry changes.
-pub(super) const KIND: &str = "compile 5";
+pub(super) const KIND: &str = "compile 6";
 /// Number of states of the headers that an entry keeps, so that each of two branches compiles once.
 const STATES: usize = 8;
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -50,6 +50,9 @@ pub struct Record {
     pub(super) identity: String,
     /// See [`super::Artifact::functions`].
     pub(super) functions: Vec<Function>,
+    /// See [`super::Artifact::defined`].
+    #[serde(default)]
+    pub(super) defined: Vec<String>,
     /// See [`super::Artifact::command`].
     pub(super) command: Vec<String>,
     /// See [`super::Artifact::link`].
@@ -66,14 +69,28 @@ pub struct Record {
 impl Record {
     /// The record of an artifact, with a duration of 0: only this machine's cache keeps the duration of its compiler.
     pub(super) fn of(artifact: &Artifact) -> Self {
-        let Artifact { hash, identity, functions, command, link, source_hash, messages, .. } = artifact.clone();
-        Self { hash, identity, functions, command, link, source_hash, messages, took: Duration::ZERO }
+        let Artifact { hash, identity, functions, defined, command, link, source_hash, messages, .. } =
+            artifact.clone();
+        Self { hash, identity, functions, defined, command, link, source_hash, messages, took: Duration::ZERO }
     }
 
     /// The artifact whose machine code is the file `code`. `compiler` is the version line of its compiler.
     pub(super) fn artifact(self, code: PathBuf, compiler: String, cached: bool) -> Artifact {
-        let Self { hash, identity, functions, command, link, source_hash, messages, took } = self;
-        Artifact { code, hash, identity, functions, command, link, compiler, source_hash, messages, cached, took }
+        let Self { hash, identity, functions, defined, command, link, source_hash, messages, took } = self;
+        Artifact {
+            code,
+            hash,
+            identity,
+            functions,
+            defined,
+            command,
+            link,
+            compiler,
+            source_hash,
+            messages,
+            cached,
+            took,
+        }
     }
 }
 
@@ -261,6 +278,7 @@ mod tests {
             hash: fingerprint::of_bytes(code),
             identity: "i".into(),
             functions: vec![Function { entry: "k".into(), symbol: "k".into(), resources }],
+            defined: vec!["k".into()],
             command: vec!["cc".into()],
             link: vec![],
             source_hash: "s".into(),

@@ -270,6 +270,7 @@ impl Nvcc {
         Ok(Built {
             identity: binary::cubin_identity(&code, &symbols).map_err(understood)?,
             functions,
+            defined: Vec::new(),
             command: compile.recorded(work),
             link: Vec::new(),
             messages: report.messages.join("\n"),

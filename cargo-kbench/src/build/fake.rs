@@ -126,6 +126,7 @@ pub(super) fn build(unit: &Unit) -> Result<Built, CompileError> {
         identity: fingerprint::of("fake", &(&code, resources)),
         code: code.into_bytes(),
         functions: unit.entries.iter().map(function).collect(),
+        defined: Vec::new(),
         command,
         link: Vec::new(),
         messages: String::new(),

@@ -83,6 +83,7 @@ struct Built {
     code: Vec<u8>,
     identity: String,
     functions: Vec<Function>,
+    defined: Vec<String>,
     command: Vec<String>,
     link: Vec<String>,
     messages: String,
@@ -263,6 +264,7 @@ impl Compiler {
             hash: fingerprint::of_bytes(&built.code),
             identity: built.identity,
             functions: built.functions,
+            defined: built.defined,
             command: built.command,
             link: built.link,
             source_hash: source_hash(&unit.directory, &unit.source, &files),
@@ -286,12 +288,6 @@ impl Compiler {
     fn nvcc(&self) -> Result<&cuda::Nvcc, CompileError> {
         once(&self.nvcc, || cuda::Nvcc::find(self.options.nvcc.as_deref(), &self.work_directory))
     }
-}
-
-/// The C names of functions and objects that a shared object of the cache defines, sorted.
-pub fn defined_names(code: &Path) -> std::io::Result<Vec<String>> {
-    let names = binary::defined_names(&fs::read(code)?);
-    names.map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
 }
 
 /// A hash of the code of a cubin, without paths and notes of its compiler; none if the file is not a cubin.

@@ -274,11 +274,21 @@ fn a_helper_without_static_is_inlined_as_in_a_program() {
         helper
             + "void kernel(const float *in, float *out, int n) { for (int i = 0; i < n; i++) out[i] = twice(in[i]); }\n"
     };
-    let code_bytes = |kind: &str| {
+    let compiled = |kind: &str, flags: &[&str]| {
         package.write("src/k.c", &source(kind));
-        package.compile(&package.unit()).resources().code_bytes.unwrap()
+        let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        package.compile(&Unit { flags, ..package.unit() })
     };
-    assert_eq!(code_bytes(""), code_bytes("static"));
+    let [own, helper] = [compiled("static", &[]), compiled("", &[])];
+    assert_eq!(own.resources().code_bytes, helper.resources().code_bytes);
+    // Every call is inlined, so the library has no code of the helper; a program that contains the source has its name.
+    let code = fs::read(&helper.code).unwrap();
+    let file = object::File::parse(&*code).unwrap();
+    assert!(file.symbols().all(|symbol| symbol.name() != Ok("twice")));
+    assert_eq!(own.defined, ["kernel"]);
+    assert_eq!(helper.defined, ["kernel", "twice"]);
+    // With `-flto` the object has no symbols.
+    assert_eq!(compiled("", &["-flto"]).defined, ["kernel"]);
 }
 
 #[test]
@@ -568,13 +578,14 @@ fn a_changed_file_of_the_assembler_compiles_again() {
     package.write("table.bin", "\0\0\0\0");
     // `.incbin` in two strings
     let source = "__asm__(\".section .rodata\\ntable: .inc\" \"bin \\\"table.bin\\\"\\n.previous\\n\");\n";
-    package.write("src/scale.h", &format!("#define SCALE 2\n{source}"));
+    package.write("src/scale.h", &format!("extern const char table[];\n#define SCALE (2 + table[0])\n{source}"));
     let mut unit = package.unit();
     unit.flags.push(format!("-Wa,-I{}", package.path().display()));
     let first = package.compile(&unit);
     package.write("table.bin", "\x01\0\0\0");
     let second = package.compile(&unit);
     assert!(!second.cached && second.hash != first.hash);
+    assert_eq!([call(&first.code), call(&second.code)], [[3.0, 5.0, 7.0], [4.0, 7.0, 10.0]]);
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn source(package: &str, plan: &Plan, variant: usize, include: &Path) -> Result<
     }
     // Names of functions and objects are global in the program: another variant defines the same names.
     let prefix = prefix(package, kernel, variant);
-    for defined in defined(planned)? {
+    for defined in defined(planned) {
         if macros.iter().all(|(name, _)| *name != defined) {
             let is_entry = entries.iter().any(|entry| entry.name == defined);
             let own = if is_entry {
@@ -108,12 +108,11 @@ fn source(package: &str, plan: &Plan, variant: usize, include: &Path) -> Result<
 }
 
 /// The names that the code of a variant defines, the entries first.
-fn defined(planned: &Planned) -> Result<Vec<String>, ExportError> {
-    let code = &planned.code[0].artifact.code;
-    let names = build::defined_names(code).map_err(|error| file::in_context(code, &error))?;
+fn defined(planned: &Planned) -> Vec<String> {
+    let names = &planned.code[0].artifact.defined;
     let entries = planned.unit.entries.iter().map(|entry| &entry.name);
     let others = names.iter().filter(|name| entries.clone().all(|entry| entry != *name));
-    Ok(entries.clone().chain(others).cloned().collect())
+    entries.clone().chain(others).cloned().collect()
 }
 
 /// Compiles the file as the build script will, with absolute paths, below the target directory.
