@@ -16,6 +16,7 @@
 //   P_E4M3        1: probabilities and values are multiplied in E4M3, 0: in fp16
 //   EXP_LINEAR    1: a probability's E4M3 code is a linear function of its score (softmax.cuh), 0: ex2.approx
 //   SPLIT_KEYS    1: split.cuh, 0: stream.cuh
+//   FULL_TURNS    with SPLIT_KEYS: 1: S keys fill one turn of all warpgroups, 2: each of several turns, 0: they may end within one
 //   WARPGROUPS    that compute: of rows of their own, or of keys of their own with SPLIT_KEYS
 //   TILE_N        keys a tile
 //   STAGES        tiles that keys and values are ahead, without SPLIT_KEYS
@@ -25,7 +26,8 @@
 //   HEADROOM      octaves that a maximum may be too low before sums are scaled again
 
 #if !defined(P_E4M3) || !defined(EXP_LINEAR) || !defined(SPLIT_KEYS) || !defined(WARPGROUPS) || !defined(TILE_N) || !defined(STAGES) || \
-    !defined(PERSISTENT) || !defined(PING_PONG) || !defined(SCORE_STAGES) || !defined(HEADROOM) || !defined(HEAD_DIM)
+    !defined(PERSISTENT) || !defined(PING_PONG) || !defined(SCORE_STAGES) || !defined(HEADROOM) || !defined(HEAD_DIM) || \
+    (SPLIT_KEYS && !defined(FULL_TURNS))
 #error "every toggle and HEAD_DIM must be given on the command line"
 #endif
 

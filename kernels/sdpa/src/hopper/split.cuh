@@ -4,6 +4,9 @@
 // tensor map has to be fetched and no barrier in shared memory to be made: each warpgroup copies its own keys with cp.async, and loads its values
 // into registers, from which it stores them K-major. Queries lie in shared memory, too: a product whose first operand is in registers holds up its
 // warp. While the first tile's scores become probabilities, the second tile's are computed.
+//
+// FULL_TURNS says what is known of the number of keys when compiling: where they fill all turns, nothing tests where they end, no score is masked, and
+// one turn needs no loop.
 
 #pragma once
 
@@ -20,10 +23,14 @@ using tiles::kWarpgroup;
 static_assert(P_E4M3 && HEAD_DIM == 64, "E4M3 values with 64 dimensions");
 static_assert(WARPGROUPS <= 2, "each of two warpgroups finishes half of the rows");
 
+constexpr bool kFull = FULL_TURNS > 0, kOneTurn = FULL_TURNS == 1;
+
 constexpr int kThreads = WARPGROUPS * kWarpgroup;
 constexpr int kItemRows = kRows;
 constexpr int kPair = 2;  // tiles
 constexpr int kPairKeys = kPair * TILE_N;
+constexpr int kTurnKeys = WARPGROUPS * kPairKeys;
+static_assert(kTurnKeys % kItemRows == 0, "where keys fill all turns, there are all rows of queries");
 
 // A warpgroup's shared memory: keys, queries, values, its part of the other's rows, totals. The table computes the same size.
 constexpr int kQueriesAt = kPair * kKeyTile;
@@ -49,7 +56,7 @@ __device__ __forceinline__ void copy_rows(uint32_t dst, const uint8_t *src, int 
 }
 template <int kCount>
 __device__ __forceinline__ void copy_rows(uint32_t dst, const uint8_t *src, int rows) {
-    if (rows >= kCount) {
+    if (kFull || rows >= kCount) {
         copy_rows<kCount, true>(dst, src, rows);
     } else if (rows > 0) {
         copy_rows<kCount, false>(dst, src, rows);
@@ -79,7 +86,7 @@ struct RawValues {
         }
     }
     __device__ __forceinline__ void load(const uint8_t *src, int keys) {
-        if (keys >= TILE_N) {
+        if (kFull || keys >= TILE_N) {
             load<true>(src, keys);
         } else {  // the last key again, also where all are past the end: zero times what lies there must not be NaN
             load<false>(src, keys);
@@ -145,7 +152,7 @@ struct Warpgroup {
 #pragma unroll
         for (int i = 0; i < kPairKeys * HEAD_DIM; i += kWarpgroup * hopper::kSector) {
             const int at = i + threadIdx.x % kWarpgroup * hopper::kSector;
-            if (at < bytes) {
+            if (kFull || at < bytes) {
                 hopper::prefetch(from + at);
             }
         }
@@ -182,7 +189,7 @@ struct Warpgroup {
     // `first`: no key came before these.
     __device__ __forceinline__ void weigh(tiles::Probabilities &probabilities, tiles::Scores &s, int keys_left, bool first) {
         wgmma::pin(s);
-        if (keys_left < TILE_N) {
+        if (!kFull && keys_left < TILE_N) {
             softmax::mask(s, keys_left);
         }
         float max[2];
@@ -257,7 +264,7 @@ struct Warpgroup {
     // Eight neighbouring outputs, and the next eight 32 further.
     __device__ __forceinline__ void store(const float4 (&x)[kPartVectors], float factor, int half) const {
         const int row = item.first_row + warp * 16 + 8 * half + threadIdx.x % 32 / 4;
-        if (row < p.seq_len) {
+        if (kFull || row < p.seq_len) {
             uint4 *to = reinterpret_cast<uint4 *>(p.o + (static_cast<size_t>(item.batch_head) * p.seq_len + row) * HEAD_DIM + threadIdx.x % 4 * 8);
             const auto pack = [&](float a, float b) { return softmax::pack_fp16(a * factor, b * factor); };
             to[0] = make_uint4(pack(x[0].x, x[1].x), pack(x[2].x, x[3].x), pack(x[0].y, x[1].y), pack(x[2].y, x[3].y));
@@ -312,7 +319,7 @@ struct Warpgroup {
         rows = {{-INFINITY, -INFINITY}, {}, p.score_scale(q_scale, k_scale)};
         tiles::clear(o);
         // As many turns for each warpgroup, also where one has no keys left: racecheck (13.0) counts the barriers that a thread has passed.
-        const int turns = (p.seq_len + WARPGROUPS * kPairKeys - 1) / (WARPGROUPS * kPairKeys);
+        const int turns = kOneTurn ? 1 : (p.seq_len + kTurnKeys - 1) / kTurnKeys;
 #pragma unroll 1
         for (int turn = 0; turn < turns; ++turn) {
             if (turn > 0) {
@@ -320,7 +327,7 @@ struct Warpgroup {
                 fetch(first);
             }
             pair(first, turn);
-            first += WARPGROUPS * kPairKeys;
+            first += kTurnKeys;
         }
         if (turns * kPair > softmax::kTotalTiles) {
             totals.add_to(o, rows);
