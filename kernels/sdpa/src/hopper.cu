@@ -16,7 +16,7 @@
 //   P_E4M3        1: probabilities and values are multiplied in E4M3, 0: in fp16
 //   EXP_LINEAR    1: a probability's E4M3 code is a linear function of its score (softmax.cuh), 0: ex2.approx
 //   SPLIT_KEYS    1: split.cuh, 0: stream.cuh
-//   FULL_TURNS    with SPLIT_KEYS: 1: S keys fill one turn of all warpgroups, 2: each of several turns, 0: they may end within one
+//   KEYS_FILL     with SPLIT_KEYS: 1: the keys fill all turns of all warpgroups, 0: they may end within one
 //   WARPGROUPS    that compute: of rows of their own, or of keys of their own with SPLIT_KEYS
 //   TILE_N        keys a tile
 //   STAGES        tiles that keys and values are ahead, without SPLIT_KEYS
@@ -27,7 +27,7 @@
 
 #if !defined(P_E4M3) || !defined(EXP_LINEAR) || !defined(SPLIT_KEYS) || !defined(WARPGROUPS) || !defined(TILE_N) || !defined(STAGES) || \
     !defined(PERSISTENT) || !defined(PING_PONG) || !defined(SCORE_STAGES) || !defined(HEADROOM) || !defined(HEAD_DIM) || \
-    (SPLIT_KEYS && !defined(FULL_TURNS))
+    (SPLIT_KEYS && !defined(KEYS_FILL))
 #error "every toggle and HEAD_DIM must be given on the command line"
 #endif
 

@@ -5,8 +5,8 @@
 // into registers, from which it stores them K-major. Queries lie in shared memory, too: a product whose first operand is in registers holds up its
 // warp. While the first tile's scores become probabilities, the second tile's are computed.
 //
-// FULL_TURNS says what is known of the number of keys when compiling: where they fill all turns, nothing tests where they end, no score is masked, and
-// one turn needs no loop.
+// Where KEYS_FILL says that the keys fill all turns, no score is masked, and values are loaded as soon as keys are on their way. `copy_rows` tests where keys
+// end all the same, and one turn has its loop: without them code is shorter, but slower (README.md).
 
 #pragma once
 
@@ -23,13 +23,12 @@ using tiles::kWarpgroup;
 static_assert(P_E4M3 && HEAD_DIM == 64, "E4M3 values with 64 dimensions");
 static_assert(WARPGROUPS <= 2, "each of two warpgroups finishes half of the rows");
 
-constexpr bool kFull = FULL_TURNS > 0, kOneTurn = FULL_TURNS == 1;
-
 constexpr int kThreads = WARPGROUPS * kWarpgroup;
 constexpr int kItemRows = kRows;
 constexpr int kPair = 2;  // tiles
 constexpr int kPairKeys = kPair * TILE_N;
 constexpr int kTurnKeys = WARPGROUPS * kPairKeys;
+constexpr bool kFill = KEYS_FILL;
 static_assert(kTurnKeys % kItemRows == 0, "where keys fill all turns, there are all rows of queries");
 
 // A warpgroup's shared memory: keys, queries, values, its part of the other's rows, totals. The table computes the same size.
@@ -56,7 +55,7 @@ __device__ __forceinline__ void copy_rows(uint32_t dst, const uint8_t *src, int 
 }
 template <int kCount>
 __device__ __forceinline__ void copy_rows(uint32_t dst, const uint8_t *src, int rows) {
-    if (kFull || rows >= kCount) {
+    if (rows >= kCount) {
         copy_rows<kCount, true>(dst, src, rows);
     } else if (rows > 0) {
         copy_rows<kCount, false>(dst, src, rows);
@@ -86,7 +85,7 @@ struct RawValues {
         }
     }
     __device__ __forceinline__ void load(const uint8_t *src, int keys) {
-        if (kFull || keys >= TILE_N) {
+        if (kFill || keys >= TILE_N) {
             load<true>(src, keys);
         } else {  // the last key again, also where all are past the end: zero times what lies there must not be NaN
             load<false>(src, keys);
@@ -135,7 +134,7 @@ struct Warpgroup {
         : p(p), group(group), warp(threadIdx.x / 32 % 4), shared(shared), region(shared + group * kRegion),
           item(Items<kItemRows>(p).item()), head(static_cast<size_t>(item.batch_head) * p.seq_len * HEAD_DIM), totals(region + kTotalsAt) {}
 
-    // A pair of tiles, from key `first` on: keys on their way to shared memory, values to the L2 cache.
+    // A pair of tiles, from key `first` on: keys on their way to shared memory, values to the L2 cache unless they are loaded at once.
     __device__ __forceinline__ void fetch(int first) const {
         const uint8_t *keys = p.keys + head + static_cast<size_t>(first) * HEAD_DIM;
 #pragma unroll
@@ -143,7 +142,9 @@ struct Warpgroup {
             copy_rows<TILE_N>(region + i * kKeyTile, keys + i * kKeyTile, p.seq_len - first - i * TILE_N);
             hopper::copy_commit();
         }
-        prefetch(p.values, first);
+        if (!kFill) {
+            prefetch(p.values, first);
+        }
     }
     // By sectors: a prefetch need not bring a whole line.
     __device__ __forceinline__ void prefetch(const uint8_t *tensor, int first) const {
@@ -152,7 +153,7 @@ struct Warpgroup {
 #pragma unroll
         for (int i = 0; i < kPairKeys * HEAD_DIM; i += kWarpgroup * hopper::kSector) {
             const int at = i + threadIdx.x % kWarpgroup * hopper::kSector;
-            if (kFull || at < bytes) {
+            if (at < bytes) {
                 hopper::prefetch(from + at);
             }
         }
@@ -189,7 +190,7 @@ struct Warpgroup {
     // `first`: no key came before these.
     __device__ __forceinline__ void weigh(tiles::Probabilities &probabilities, tiles::Scores &s, int keys_left, bool first) {
         wgmma::pin(s);
-        if (!kFull && keys_left < TILE_N) {
+        if (!kFill && keys_left < TILE_N) {
             softmax::mask(s, keys_left);
         }
         float max[2];
@@ -244,12 +245,17 @@ struct Warpgroup {
         if (turn != 0 && turn * kPair % softmax::kTotalTiles == 0) {
             totals.add(o, rows, turn * kPair == softmax::kTotalTiles);
         }
+        if (kFill) {
+            load_values(first);
+        }
         keys_there<1>();
         start_scores(a, 0);
         keys_there<0>();
         start_scores(b, 1);
-        // Not before: the fence would wait for them, and keys, which are needed first, share the way with them.
-        load_values(first);
+        if (!kFill) {
+            // Not before: the fence would wait for them, and keys, which are needed first, share the way with them.
+            load_values(first);
+        }
         wgmma::wait<1>();
         weigh(probabilities[0], a, keys_left, turn == 0);
         store_values();
@@ -264,7 +270,7 @@ struct Warpgroup {
     // Eight neighbouring outputs, and the next eight 32 further.
     __device__ __forceinline__ void store(const float4 (&x)[kPartVectors], float factor, int half) const {
         const int row = item.first_row + warp * 16 + 8 * half + threadIdx.x % 32 / 4;
-        if (kFull || row < p.seq_len) {
+        if (kFill || row < p.seq_len) {
             uint4 *to = reinterpret_cast<uint4 *>(p.o + (static_cast<size_t>(item.batch_head) * p.seq_len + row) * HEAD_DIM + threadIdx.x % 4 * 8);
             const auto pack = [&](float a, float b) { return softmax::pack_fp16(a * factor, b * factor); };
             to[0] = make_uint4(pack(x[0].x, x[1].x), pack(x[2].x, x[3].x), pack(x[0].y, x[1].y), pack(x[2].y, x[3].y));
@@ -319,7 +325,7 @@ struct Warpgroup {
         rows = {{-INFINITY, -INFINITY}, {}, p.score_scale(q_scale, k_scale)};
         tiles::clear(o);
         // As many turns for each warpgroup, also where one has no keys left: racecheck (13.0) counts the barriers that a thread has passed.
-        const int turns = kOneTurn ? 1 : (p.seq_len + kTurnKeys - 1) / kTurnKeys;
+        const int turns = (p.seq_len + kTurnKeys - 1) / kTurnKeys;
 #pragma unroll 1
         for (int turn = 0; turn < turns; ++turn) {
             if (turn > 0) {
