@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use model::kbench;
+use model::{kbench, package_with, shown};
 use serde_json::Value;
 
 mod model;
@@ -238,4 +238,17 @@ baselines.program = { command = ["python3", "steps.py", "baseline"] }
     };
     assert_eq!(asked("reference"), ["1", "4"].map(str::to_owned).into());
     assert_eq!(asked("baseline"), ["1".to_owned()].into(), "the inputs of the default");
+}
+
+#[test]
+fn the_variant_of_a_kernel_without_toggles_is_the_default() {
+    let package = package_with("time_ns = '20000'\n", "");
+    let manifest = package.path().join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("toggles.")).collect();
+    fs::write(&manifest, lines.join("\n")).unwrap();
+    let said = shown(package.path(), &["autotune"]);
+    assert!(said.contains("Winner default: ") && !said.contains("--variant"), "{said}");
+    let said = shown(package.path(), &["gate"]);
+    assert!(said.contains("model default\n"), "{said}");
 }

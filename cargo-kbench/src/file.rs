@@ -56,7 +56,22 @@ pub fn check_ordinary(file: &std::fs::File) -> io::Result<()> {
     if file.metadata()?.is_file() {
         return Ok(());
     }
-    Err(io::Error::new(io::ErrorKind::InvalidInput, "not an ordinary file"))
+    Err(not_ordinary())
+}
+
+/// The error for a FIFO or a device in place of a file.
+pub fn not_ordinary() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "not an ordinary file")
+}
+
+/// Whether a path leads to a FIFO, a socket or a device, which may be read without end; `/dev/null` is empty.
+pub fn is_endless(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    const NULL: u64 = nix::libc::makedev(1, 3);
+    std::fs::metadata(path).is_ok_and(|metadata| {
+        let kind = metadata.file_type();
+        kind.is_fifo() || kind.is_socket() || kind.is_block_device() || kind.is_char_device() && metadata.rdev() != NULL
+    })
 }
 
 /// An error about the contents of a file.

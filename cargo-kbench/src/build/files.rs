@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use kbench_runtime::fingerprint;
 
 use super::error::CompileError;
+use crate::file;
 
 /// Largest size in bytes of a linker script.
 const LONGEST_SCRIPT: u64 = 64 << 10;
@@ -96,6 +97,9 @@ fn stamp(path: &Path) -> io::Result<Stamp> {
 fn read(path: &Path) -> io::Result<Known> {
     // The stamp is taken first: an edit between the two changes the stamp.
     let stamp = stamp(path)?;
+    if file::is_endless(path) {
+        return Err(file::not_ordinary());
+    }
     Ok(Known { hash: fingerprint::of_bytes(&fs::read(path)?), stamp })
 }
 

@@ -123,6 +123,17 @@ impl Inputs {
         self.values(&["-include", "--include"])
     }
 
+    /// Folders of headers.
+    pub(super) fn header_folders(&self) -> impl Iterator<Item = &str> {
+        self.values(&["-I", "-iquote", "-isystem", "-idirafter", "--include-path", "--include-directory"])
+    }
+
+    /// Names that may be those of files, such as objects and response files.
+    pub(super) fn named(&self) -> impl Iterator<Item = &str> {
+        let parts = self.words.iter().flat_map(|word| word.split('='));
+        parts.map(|part| part.strip_prefix('@').unwrap_or(part)).filter(|part| !part.is_empty())
+    }
+
     /// Whether the linker reads a file because of the flags: the file itself, or a library in a folder of theirs.
     pub(super) fn names(&self, path: &Path, directory: &Path, more: &[PathBuf]) -> bool {
         let is_within = |folder: &Path| path.parent() == Some(folder);

@@ -19,6 +19,7 @@ use cache::{Cache, Record};
 use carried::Carried;
 use files::{Files, Since};
 use generated::Language;
+use headers::Headers;
 use inputs::Inputs;
 use locks::Locks;
 
@@ -37,6 +38,7 @@ mod error;
 mod fake;
 mod files;
 pub mod generated;
+mod headers;
 mod inputs;
 mod invocation;
 mod loaded;
@@ -122,6 +124,7 @@ pub struct Compiler {
     options: CompilerOptions,
     cache: Cache,
     files: Files,
+    headers: Headers,
     /// Outcomes of this run that are not kept, by key.
     unkept: Mutex<HashMap<String, (Record, PathBuf)>>,
     environment: Vec<(&'static str, Option<Vec<u8>>)>,
@@ -149,6 +152,7 @@ impl Compiler {
             work_directory,
             options,
             files: Files::default(),
+            headers: Headers::default(),
             unkept: Mutex::default(),
             environment: environment.into(),
             cc: OnceLock::new(),
@@ -198,6 +202,7 @@ impl Compiler {
         let (record, code) = if let Some(found) = cached {
             found
         } else {
+            self.headers.check(unit, &toolchain.inputs)?;
             let began = Instant::now();
             let tracked = is_tracked.then_some(&toolchain.inputs);
             let built = self.build(unit, &key, extension, ended, tracked);

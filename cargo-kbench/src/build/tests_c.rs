@@ -411,6 +411,27 @@ fn an_edit_during_a_run_is_noticed() {
 }
 
 #[test]
+fn a_fifo_in_place_of_a_header_or_an_object_is_an_error_at_once() {
+    let package = Package::new();
+    package.compile(&package.unit());
+    let header = package.path().join("src/scale.h");
+    fs::remove_file(&header).unwrap();
+    nix::unistd::mkfifo(&header, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let started = Instant::now();
+    let error = package.fail(&package.unit());
+    assert!(!error.is_variants_own() && error.to_string().ends_with("src/scale.h`: not an ordinary file"), "{error}");
+    let forced = ["-include", "src/scale.h"].map(str::to_owned);
+    package.write("src/k.c", "void kernel(const float *in, float *out, int n) {}");
+    for flags in [&forced[..], &["src/scale.h".to_owned()], &["@src/scale.h".to_owned()]] {
+        let error = package.fail(&Unit { flags: flags.to_vec(), ..package.unit() });
+        assert!(error.to_string().ends_with("src/scale.h`: not an ordinary file"), "{error}");
+    }
+    assert!(started.elapsed() < Duration::from_secs(20));
+    package.write("src/k.c", "#include \"/dev/null\"\nvoid kernel(const float *in, float *out, int n) {}");
+    package.compile(&package.unit());
+}
+
+#[test]
 fn an_unusable_cache_is_an_io_error() {
     let package = Package::new();
     package.write("target/kbench/cache", "a file");

@@ -56,9 +56,15 @@ pub(super) fn workspace(manifest: &Path, directory: &Path, cargo: &OsStr) -> Res
         Err(cargo_metadata::Error::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
             direct::workspace(manifest, directory)
         }
-        Err(cargo_metadata::Error::CargoMetadata { stderr }) => Err(LoadError::Cargo(stderr.trim().to_owned())),
+        Err(cargo_metadata::Error::CargoMetadata { stderr }) => Err(LoadError::Cargo(without_backtrace(&stderr))),
         Err(error) => Err(LoadError::Cargo(error.to_string())),
     }
+}
+
+/// A message of cargo without a backtrace, which rustup's proxy adds where it has no toolchain and `RUST_BACKTRACE` is set.
+fn without_backtrace(said: &str) -> String {
+    let lines = said.lines().take_while(|line| !line.trim_end().eq_ignore_ascii_case("stack backtrace:"));
+    lines.collect::<Vec<_>>().join("\n").trim().to_owned()
 }
 
 fn from_metadata(metadata: &cargo_metadata::Metadata) -> Workspace {
@@ -76,5 +82,22 @@ fn from_metadata(metadata: &cargo_metadata::Metadata) -> Workspace {
         root: metadata.workspace_root.join("Cargo.toml").into(),
         target_directory: metadata.target_directory.clone().into(),
         members,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_of_cargo_ends_before_its_backtrace() {
+        let said = "error: rustup could not choose a version of cargo to run\nhelp: run 'rustup default stable'\n\n\
+                    Stack backtrace:\n   0: anyhow::error::from\n   1: rustup::config::no_toolchain_error\n";
+        let first = "error: rustup could not choose a version of cargo to run\nhelp: run 'rustup default stable'";
+        assert_eq!(without_backtrace(said), first);
+        assert_eq!(
+            without_backtrace("error: no such file\n\nCaused by:\n  x\n"),
+            "error: no such file\n\nCaused by:\n  x"
+        );
     }
 }

@@ -128,9 +128,10 @@ impl Planned {
             None => format!("{expr}={value}"),
         };
         let conditions = self.conditions.iter().map(named);
-        let words: Vec<String> = std::iter::once(self.candidate.label(kernel)).chain(conditions).collect();
-        let label = words.join(" ").trim().to_owned();
-        if label.is_empty() { "no toggles".to_owned() } else { label }
+        let is_named = !kernel.space.toggles.is_empty() || self.candidate.source.is_some();
+        let candidate = is_named.then(|| self.candidate.label(kernel));
+        let words: Vec<String> = candidate.into_iter().chain(conditions).collect();
+        if words.is_empty() { "no toggles".to_owned() } else { words.join(" ") }
     }
 }
 

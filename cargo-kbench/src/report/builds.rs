@@ -9,7 +9,7 @@ use crate::compare::resource_diff::Usage;
 use crate::config::{Backend, Kernel};
 use crate::evaluate::BuildOutcome;
 use crate::harness::{Builder, Built};
-use crate::record::evaluation::{Evaluation, Rejection};
+use crate::record::evaluation::{Evaluation, Rejection, SourceRecord};
 use crate::space::Variant;
 
 /// Variants that were built for one architecture.
@@ -51,7 +51,7 @@ pub fn shown(builds: &Builds<'_>, verbose: bool) -> String {
     let mut passed = 0;
     let (mut refused, mut warned) = (Said::default(), Said::default());
     for (variant, outcome) in builds.variants.iter().zip(builds.outcomes) {
-        let label = kernel.space.label(variant);
+        let label = SourceRecord::label(None, &kernel.space.label(variant));
         let (built, rejection) = parts(outcome);
         passed += usize::from(rejection.is_none());
         let mut row = vec![if rejection.is_none() { "pass" } else { "FAIL" }.to_owned()];

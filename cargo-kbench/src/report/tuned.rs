@@ -253,6 +253,7 @@ fn winner_of(
         let _ = writeln!(text, "{style}{:>12}{style:#} {}{level}", "Missed", super::rejection(missed));
     }
     let variant = match &winner.source {
+        None if winner.toggles.0.is_empty() => vec![],
         None if !label.contains(steers) => vec!["--variant", &*label],
         // A proposed source cannot be given on a command line.
         _ => vec!["--elite"],

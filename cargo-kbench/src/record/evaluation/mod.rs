@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::build::{Function, Resources};
+use crate::config::DEFAULT;
 use crate::record::objective::{ApplicationRecord, ObjectiveValue};
 use crate::space::Settings;
 
@@ -144,9 +145,11 @@ pub struct SourceRecord {
 }
 
 impl SourceRecord {
-    /// Label of a variant of a source: toggles, and the name of a proposed source.
+    /// Label of a variant of a source: toggles, and the name of a proposed source. The only variant of a kernel without
+    /// toggles is its default.
     pub fn label(source: Option<&Self>, toggles: &str) -> String {
         match source {
+            None if toggles.is_empty() => DEFAULT.to_owned(),
             None => toggles.to_owned(),
             Some(source) if toggles.is_empty() => source.to_string(),
             Some(source) => format!("{toggles} of {source}"),
