@@ -11,6 +11,8 @@ pub struct Timing {
     pub warmup: u32,
     /// Smallest number of samples; 100 by default.
     pub iterations: u32,
+    /// Whether the table or the command line states that number.
+    pub iterations_stated: bool,
     /// Half width of the interval of p50, as a share of p50, at which sampling ends; 0.005 by default.
     pub precision: f64,
     /// Longest time of sampling in seconds, for each kernel; 2 by default.
@@ -28,6 +30,7 @@ impl Default for Timing {
         Self {
             warmup: 20,
             iterations: 100,
+            iterations_stated: false,
             precision: 0.005,
             max_seconds: 2.0,
             cache: CacheMode::Cold,

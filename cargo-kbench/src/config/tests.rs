@@ -304,6 +304,7 @@ timing = { iterations = 8, timeout_seconds = 9, precision = 0.01, max_seconds = 
             Timing {
                 warmup: 3,
                 iterations: 7,
+                iterations_stated: true,
                 timeout_seconds: 9,
                 precision: 0.01,
                 max_seconds: 1.5,

@@ -10,13 +10,13 @@ use serde::Serialize;
 
 use crate::config::Kernel;
 use crate::evaluate::{BuildOutcome, try_build};
-use crate::gates::performance::{Compared, Entrant, JudgedSpeedup, compare, finals, sampling};
+use crate::gates::performance::{self, Compared, Entrant, JudgedSpeedup, finals, sampling};
 use crate::harness::{Builder, DeviceTimes, Event, Harness, Notice, Reporter, Results, RunError, caught};
 use crate::interrupt;
 use crate::process::executor::{ExecutorError, WorkerOptions};
 pub use crate::record::conclusion::{Spent, Stopped};
 use crate::record::elite::EliteEntry;
-use crate::record::evaluation::Rejection;
+use crate::record::evaluation::{Evaluation, Rejection};
 use crate::record::journal::{self, Journal, Record, Reuse};
 use crate::record::objective::ObjectiveRecord;
 use crate::space::{Settings, Variant};
@@ -281,7 +281,10 @@ fn compare_finalists(
         }
         let entrants = entrants(search, &finalists);
         reporter.event(finals(kernel, &entrants));
-        let compared = compare(harness, kernel.search.shape, &entrants)?;
+        let of_default = search.of_space(&kernel.space.default).and_then(Evaluation::p50);
+        let p50s = finalists.iter().filter_map(|finalist| finalist.evaluation.p50());
+        let longest = p50s.chain(of_default).fold(0.0, f64::max);
+        let compared = performance::compare_finalists(harness, kernel.search.shape, &entrants, longest)?;
         let elsewhere = objectives::compare_elsewhere(harness, &entrants)?;
         for finalist in &finalists {
             if let Some(rejection) = compared.rejection(&finalist.id()) {

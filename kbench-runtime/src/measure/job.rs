@@ -53,7 +53,7 @@ impl<D: Device> Session<D> {
 impl<D: Device> Run<'_, D> {
     /// Launches each case until its times are steady, then chooses the number of launches a sample.
     fn warm_up(&mut self, cases: &mut [MeasuredCase<D>]) -> Result<(), CaseFailure> {
-        let mut warmups = vec![WarmUp::default(); cases.len()];
+        let mut warmups = vec![WarmUp::new(self.job.rank_only); cases.len()];
         for _ in 0..self.job.warmup {
             for (index, case) in cases.iter_mut().enumerate() {
                 if warmups[index].is_over() {

@@ -125,7 +125,8 @@ impl<D: Device> Run<'_, D> {
         device.check_disturbance(true);
         device.sm_clock();
         device.in_use();
-        let mut stopping = Stopping::new(job.iterations, job.until, cases.len());
+        let until = job.until.map(|until| if job.rank_only { until.for_rank() } else { until });
+        let mut stopping = Stopping::new(job.iterations, until, cases.len());
         // Only the first launch of a batch would find new inputs, and a launch that warms a cache would see them.
         let draws_new = job.new_inputs && job.cache == CacheMode::Cold && cases.iter().all(|case| case.can_rotate);
         let sets = cases.iter().map(|case| case.sets.len()).min().unwrap_or(1);

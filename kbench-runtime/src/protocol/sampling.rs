@@ -21,6 +21,14 @@ pub struct Convergence {
     pub max_samples: u32,
 }
 
+impl Convergence {
+    /// The condition for a rank: a quarter of the time. Where more would be taken, the machine is noisy, and the finals decide.
+    #[must_use]
+    pub fn for_rank(self) -> Self {
+        Self { max_seconds: self.max_seconds / 4.0, ..self }
+    }
+}
+
 /// Settings and course of sampling of one case.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Sampling {

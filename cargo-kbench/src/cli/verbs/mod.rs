@@ -297,7 +297,7 @@ fn overridden(kernel: &Kernel, measure: &MeasureArgs) -> anyhow::Result<Kernel> 
         kernel.gates.correctness.seeds = seeds;
     }
     if let Some(iterations) = measure.iters {
-        kernel.timing.iterations = iterations;
+        (kernel.timing.iterations, kernel.timing.iterations_stated) = (iterations, true);
     }
     if let Some(launch) = measure.launch {
         kernel.timing.launch = launch;

@@ -58,6 +58,7 @@ pub(super) fn timing(kernel: &Table, report: &Report) -> Timing {
     Timing {
         warmup: integer(table, "warmup", default.warmup, report),
         iterations: integer(table, "iterations", default.iterations, report),
+        iterations_stated: table.get("iterations").is_some(),
         precision: number(table, "precision", default.precision),
         max_seconds: number(table, "max_seconds", default.max_seconds),
         cache: if table.text("cache") == Some("hot") { CacheMode::Hot } else { CacheMode::Cold },

@@ -95,6 +95,28 @@ pub fn compare(harness: &mut Harness<'_>, shape: usize, entrants: &[Entrant]) ->
     harness.counted_as(|times: &mut DeviceTimes| &mut times.time, |harness| compare_uncounted(harness, shape, entrants))
 }
 
+/// Compares the finalists of a search, whose times are known: `longest` is the largest p50 among them, in nanoseconds.
+/// Unless the table states a number, fewer samples than 100 are enough of long launches, which vary little.
+pub fn compare_finalists(
+    harness: &mut Harness<'_>,
+    shape: usize,
+    entrants: &[Entrant],
+    longest: f64,
+) -> Result<Compared, RunError> {
+    let timing = &harness.kernel().timing;
+    let fewest =
+        if timing.iterations_stated { timing.iterations } else { fewest_of_finals(timing.iterations, longest) };
+    let compare = |harness: &mut Harness<'_>| compare::compare_from(harness, shape, entrants, fewest);
+    harness.counted_as(|times: &mut DeviceTimes| &mut times.time, compare)
+}
+
+/// Smallest number of samples in the finals, at most `usual`: enough for 0.1 s of the longest kernel.
+fn fewest_of_finals(usual: u32, longest: f64) -> u32 {
+    const ENOUGH: f64 = 1e8;
+    const FEWEST: u32 = 30;
+    ((ENOUGH / longest.max(1.0)).ceil() as u32).max(FEWEST).min(usual)
+}
+
 /// The event of a comparison, with the longest duration of sampling.
 pub fn finals(kernel: &Kernel, entrants: &[Entrant]) -> Event<'static> {
     let is_program = |entrant: &&Entrant| matches!(entrant, Entrant::Baseline(index) if matches!(kernel.baselines[*index].kind, BaselineKind::Command(_)));
@@ -105,4 +127,16 @@ pub fn finals(kernel: &Kernel, entrants: &[Entrant]) -> Event<'static> {
 /// Longest duration of sampling of a number of entrants.
 pub fn sampling(kernel: &Kernel, entrants: usize) -> Duration {
     Duration::try_from_secs_f64(kernel.timing.max_seconds * entrants as f64).unwrap_or(Duration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finals_of_long_launches_take_fewer_samples() {
+        let fewest = |longest| fewest_of_finals(100, longest);
+        assert_eq!([1e3, 1e6, 2e6, 4e6, 1e9].map(fewest), [100, 100, 50, 30, 30]);
+        assert_eq!((fewest(0.0), fewest_of_finals(8, 4e6)), (100, 8));
+    }
 }

@@ -28,6 +28,17 @@ mod rival;
 
 /// [`compare`](super::compare); its duration is not counted as measuring time.
 pub fn compare_uncounted(harness: &mut Harness<'_>, shape: usize, entrants: &[Entrant]) -> Result<Compared, RunError> {
+    let fewest = harness.kernel().timing.iterations;
+    compare_from(harness, shape, entrants, fewest)
+}
+
+/// The same from another smallest number of samples on.
+pub(super) fn compare_from(
+    harness: &mut Harness<'_>,
+    shape: usize,
+    entrants: &[Entrant],
+    fewest: u32,
+) -> Result<Compared, RunError> {
     let kernel = harness.kernel();
     let mut compared = Compared::default();
     let mut contenders: Vec<Contender<'_>> = Vec::new();
@@ -65,7 +76,8 @@ pub fn compare_uncounted(harness: &mut Harness<'_>, shape: usize, entrants: &[En
     }
     let mut inputs = None;
     while !contenders.is_empty() {
-        let key = key(harness, &contenders, &rivals, shape)?;
+        let job = comparison_job(kernel, &contenders, fewest);
+        let key = key(harness, &contenders, &rivals, shape, &job)?;
         if let Some(known) = harness.results.comparison(&key) {
             compared.entries = measured(&contenders, &rivals, known.entries.clone());
             compared.resumed = true;
@@ -77,7 +89,6 @@ pub fn compare_uncounted(harness: &mut Harness<'_>, shape: usize, entrants: &[En
             // The comparison of the remaining entrants may be recorded.
             continue;
         }
-        let job = comparison_job(kernel, &contenders);
         let measurement = Measurement { shape, job, contenders: &contenders, inputs: inputs.as_ref() };
         match caught(measurement.run(harness, &mut rivals, &mut compared.warnings))? {
             Ok(entries) => {
@@ -107,9 +118,9 @@ fn measured(contenders: &[Contender<'_>], rivals: &[Rival<'_>], entries: Vec<Com
 }
 
 /// The numbers come from a record, so all of them are tested.
-fn comparison_job(kernel: &Kernel, contenders: &[Contender<'_>]) -> TimeJob {
+fn comparison_job(kernel: &Kernel, contenders: &[Contender<'_>], fewest: u32) -> TimeJob {
     let cases = contenders.iter().map(|contender| contender.case.clone()).collect();
-    TimeJob { new_inputs: true, ..time_job(kernel, cases) }
+    TimeJob { new_inputs: true, iterations: fewest, ..time_job(kernel, cases) }
 }
 
 /// Everything that a comparison depends on.
@@ -118,15 +129,15 @@ fn key(
     contenders: &[Contender<'_>],
     rivals: &[Rival<'_>],
     shape: usize,
+    job: &TimeJob,
 ) -> Result<String, RunError> {
     let kernel = harness.kernel();
-    let job = comparison_job(kernel, contenders);
     let shape = &kernel.shapes[shape].name;
     let mut answers = Vec::new();
     for contender in contenders {
-        answers.extend(harness.refer_timed(contender.kernel, shape, &contender.case, &job)?);
+        answers.extend(harness.refer_timed(contender.kernel, shape, &contender.case, job)?);
     }
-    let job = Named { built: &[] }.time(&job);
+    let job = Named { built: &[] }.time(job);
     let names: Vec<(&String, EntryRole)> =
         contenders.iter().map(|contender| (&contender.name, contender.role)).collect();
     let context = &harness.context;
