@@ -24,10 +24,7 @@ pub fn profiled(profile: &Profile) -> String {
     let mut line = |label: &str, said: String| {
         let _ = writeln!(text, "  {label:<10} {said}");
     };
-    let variant = SourceRecord::label(profile.source.as_ref(), &profile.toggles.to_string());
-    if !variant.is_empty() {
-        line("variant", variant);
-    }
+    line("variant", SourceRecord::label(profile.source.as_ref(), &profile.toggles.to_string()));
     let timing = &profile.timing;
     line("time", format!("p50 {} ({}), {}", time(timing.summary.p50), interval(timing), profile.cache));
     match &profile.counters {
@@ -142,6 +139,7 @@ mod tests {
         insta::assert_snapshot!(plain(&profile(&metrics, Some((12.5, 40.0)))), @r#"
         p/k at small (N=64) on NVIDIA H200
 
+          variant    default
           time       p50 1.000 µs (1.000 µs to 1.000 µs), cold
           counters   by ncu
                           16.30   sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustaine
@@ -164,6 +162,7 @@ mod tests {
         insta::assert_snapshot!(plain(&profile(&[], Some((12.5, 140.0)))), @r#"
         p/k at small (N=64) on NVIDIA H200
 
+          variant    default
           time       p50 1.000 µs (1.000 µs to 1.000 µs), cold
           counters   unavailable: no ncu
           roofline   125 GFLOP/s, 1400 GB/s, 1.00 FLOP a byte: 140.0 % of the roof there, which is copy; more than that is served from a cache, or `work` is too large
@@ -175,6 +174,7 @@ mod tests {
         insta::assert_snapshot!(plain(&profile(&[], None)), @r#"
         p/k at small (N=64) on NVIDIA H200
 
+          variant    default
           time       p50 1.000 µs (1.000 µs to 1.000 µs), cold
           counters   unavailable: no ncu
           roofline   unavailable: `work` is not in the table

@@ -130,7 +130,10 @@ fn cached_measurements_are_discarded_after_the_machine_changed() {
     let same = anew(101.0);
     assert_eq!((keys(&same), &same.machine_changed), (vec!["a", "default"], &None));
     let slower = anew(103.0);
-    assert_eq!((keys(&slower), slower.machine_changed.as_deref()), (vec!["default"], Some(" takes 3 % longer now")));
+    assert_eq!(
+        (keys(&slower), slower.machine_changed.as_deref()),
+        (vec!["default"], Some("default takes 3 % longer now"))
+    );
     let mut changed = after(&[earlier()], Reuse::Variants);
     changed.add(timed("another default", 100.0, true, false), true);
     assert_eq!((keys(&changed), &changed.machine_changed), (vec!["another default"], &None));
