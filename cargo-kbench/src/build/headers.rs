@@ -18,7 +18,7 @@ pub(super) struct Headers(Mutex<HashSet<(Vec<PathBuf>, Vec<PathBuf>)>>);
 
 impl Headers {
     /// An error if the compiler of a unit could wait forever for one of its files, by the names in the flags and in
-    /// `#include`, whatever the conditions around it.
+    /// `#include`, under any conditions around it.
     pub(super) fn check(&self, unit: &Unit, inputs: &Inputs) -> Result<(), CompileError> {
         let at = |name: &str| unit.directory.join(name);
         let refused = |path: PathBuf| CompileError::io("read", &path)(file::not_ordinary());
