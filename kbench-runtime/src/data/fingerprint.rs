@@ -5,8 +5,9 @@
 //! share a fingerprint by chance. The kind has the name and version of the result (`"compile 2"`): raise the version
 //! when the meaning of the data changes.
 
-use ciborium::Value;
 use serde::Serialize;
+
+use super::encoding::encoded;
 
 /// The fingerprint of `content` with a `kind`.
 ///
@@ -14,63 +15,12 @@ use serde::Serialize;
 ///
 /// If `content` cannot be serialised, which depends on its type and not on its value.
 pub fn of(kind: &str, content: &(impl Serialize + ?Sized)) -> String {
-    let value = Value::serialized(content).expect("plain data");
-    let mut bytes = Vec::new();
-    encode(&Value::Text(kind.to_owned()), &mut bytes);
-    encode(&value, &mut bytes);
-    of_bytes(&bytes)
+    of_bytes(&encoded(kind, content).expect("plain data"))
 }
 
 /// The hash of the contents of a file, in hex.
 pub fn of_bytes(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex().to_string()
-}
-
-fn encode(value: &Value, into: &mut Vec<u8>) {
-    let sized = |kind: u8, length: usize, into: &mut Vec<u8>| {
-        into.push(kind);
-        into.extend((length as u64).to_le_bytes());
-    };
-    match value {
-        Value::Bool(flag) => into.extend([b'b', u8::from(*flag)]),
-        Value::Integer(number) => {
-            into.push(b'i');
-            into.extend(i128::from(*number).to_le_bytes());
-        }
-        Value::Float(number) => {
-            into.push(b'f');
-            into.extend(number.to_bits().to_le_bytes());
-        }
-        Value::Text(text) => {
-            sized(b't', text.len(), into);
-            into.extend(text.as_bytes());
-        }
-        Value::Bytes(bytes) => {
-            sized(b'x', bytes.len(), into);
-            into.extend(bytes);
-        }
-        Value::Array(values) => {
-            sized(b'a', values.len(), into);
-            for value in values {
-                encode(value, into);
-            }
-        }
-        Value::Map(entries) => {
-            // No encoded key is the beginning of another: entries sort as their keys do.
-            let encoded = |(key, value): &(Value, Value)| {
-                let mut bytes = Vec::new();
-                encode(key, &mut bytes);
-                encode(value, &mut bytes);
-                bytes
-            };
-            let mut entries: Vec<_> = entries.iter().map(encoded).collect();
-            entries.sort_unstable();
-            sized(b'm', entries.len(), into);
-            into.extend(entries.concat());
-        }
-        // serde has no tags and no other kinds.
-        _ => into.push(b'n'),
-    }
 }
 
 #[cfg(test)]
@@ -128,5 +78,42 @@ mod tests {
     fn fingerprints_are_the_same_in_every_version() {
         let content = ("a", [1_u32, 2], Some(0.5), BTreeMap::from([("k", -1)]));
         assert_eq!(of("test 1", &content), "ecb93be65675edb3d2dc040a2418167647e5d5c2b11a772da48d5d6532ded3ba");
+    }
+
+    /// One value of each kind that serde has.
+    #[test]
+    fn every_kind_of_value_is_encoded_as_in_every_version() {
+        #[derive(Serialize)]
+        struct Unit;
+        #[derive(Serialize)]
+        struct Newtype(u8);
+        #[derive(Serialize)]
+        struct Pair(u16, f32);
+        #[derive(Serialize)]
+        enum Kind {
+            Unit,
+            Newtype(&'static str),
+            Pair(i8, char),
+            Struct { short: Option<bool>, longer: u32, a: i64 },
+        }
+        struct Raw([u8; 2]);
+        impl Serialize for Raw {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_bytes(&self.0)
+            }
+        }
+        let of_long_names: BTreeMap<String, usize> =
+            [300, 256, 2, 1, 0].iter().map(|&length| ("k".repeat(length), length)).collect();
+        let kinds = vec![Kind::Unit, Kind::Newtype("x"), Kind::Pair(-1, 'é')];
+        let content = (
+            (Unit, (), Newtype(3), Pair(7, 0.1), kinds),
+            Kind::Struct { short: None, longer: 5, a: i64::MIN },
+            BTreeMap::from([-1, 300, 2].map(|key| (key, Raw([0, 255])))),
+            of_long_names,
+            (Vec::<u8>::new(), BTreeMap::<u8, u8>::new(), "", u64::MAX),
+            (u128::from(u64::MAX), i128::from(i64::MIN)),
+            std::time::Duration::from_nanos(1_234_567_891),
+        );
+        assert_eq!(of("test 2", &content), "848545653d231a8c4f7e8faa34c55540398fcbca86615f6b19599c2ae9d7e1aa");
     }
 }

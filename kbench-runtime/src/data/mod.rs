@@ -3,6 +3,7 @@
 pub mod codec;
 pub mod digest;
 pub mod dtype;
+mod encoding;
 pub mod fingerprint;
 pub mod float;
 pub mod lru;
