@@ -13,7 +13,7 @@ use kbench_runtime::protocol::external::{Answer, Prepare, Request, Tensor, VERSI
 use kbench_runtime::protocol::{Bytes, DeviceInfo, Failure, Role, Stage, TensorSpec};
 use tempfile::TempDir;
 
-use crate::process::executor::{Heard, LONGEST_LINE, PATIENCE, WaitError, Worker};
+use crate::process::executor::{Heard, LONGEST_LINE, Message, PATIENCE, WaitError, Worker};
 
 /// Reason why a program gives no answer.
 #[derive(Debug)]
@@ -106,6 +106,8 @@ pub struct ProgramOptions<'a> {
     /// Longest silence.
     pub timeout: Duration,
 }
+
+impl Message for Answer {}
 
 /// Starts a program in `directory`. `remote`: through a runner; `longest`: largest number of bytes of a line.
 pub(crate) fn start(command: &[&String], directory: &Path, remote: bool, longest: u64) -> Result<Worker, Refusal> {

@@ -17,6 +17,7 @@ mod case;
 pub mod external;
 mod failure;
 mod job;
+mod line;
 pub(crate) mod pattern;
 mod report;
 mod sampling;

@@ -147,7 +147,7 @@ fn read(input: impl BufRead + Send + 'static, at_end: impl FnOnce() + Send + 'st
         for line in input.lines() {
             let request = match line {
                 Ok(line) if line.trim().is_empty() => continue,
-                Ok(line) => serde_json::from_str(&line).map_err(|error| {
+                Ok(line) => Request::of_line(line.as_bytes()).map_err(|error| {
                     let start: String = line.chars().take(80).collect();
                     format!("not a request: {error} in `{start}`")
                 }),

@@ -22,12 +22,13 @@ use kbench_runtime::protocol::{
 pub(crate) use answer::tests::timing;
 pub use options::{ExecutorError, WorkerOptions};
 pub use tool::Watched;
-pub(crate) use worker::{Heard, WaitError, Worker};
+pub(crate) use worker::{Heard, Message, WaitError, Worker};
 
 mod answer;
 mod line;
 mod options;
 mod ship;
+mod stderr;
 mod tool;
 mod worker;
 
@@ -43,8 +44,8 @@ const WORDS: usize = 20;
 const MOST_LOST: u32 = 2;
 /// Smallest number of bytes that are compressed: a compressor begins with the allocation of large tables.
 const PACKED: usize = 4096;
-/// Interval between two checks for [an interrupt](crate::interrupt).
-const TICK: Duration = Duration::from_millis(50);
+/// Interval between two checks for [an interrupt](crate::interrupt): with many workers, most of them wait.
+const TICK: Duration = Duration::from_millis(200);
 
 /// A supervised worker.
 pub struct Executor {
@@ -164,8 +165,10 @@ impl Executor {
         blobs.extend(reference_blob(&job.reference));
         blobs.extend(job.options.naive.as_ref().map(|naive| &naive.blob));
         let blobs: Vec<String> = blobs.into_iter().cloned().collect();
-        match self.submit(&blobs, job.id, &Request::Check(Box::new(job.clone())), timeout)? {
-            Event::Checked { seeds, .. } => self.accept(answer::check(&job, &seeds), seeds),
+        let request = Request::Check(Box::new(job));
+        let Request::Check(job) = &request else { unreachable!("made above") };
+        match self.submit(&blobs, job.id, &request, timeout)? {
+            Event::Checked { seeds, .. } => self.accept(answer::check(job, &seeds), seeds),
             other => Err(protocol_error(&other)),
         }
     }
@@ -191,8 +194,10 @@ impl Executor {
             blobs.extend(reference_blob(&timed.reference));
         }
         let blobs: Vec<String> = blobs.into_iter().cloned().collect();
-        match self.submit(&blobs, job.id, &Request::Time(Box::new(job.clone())), timeout)? {
-            Event::Timed { timings, .. } => self.accept(answer::time(&job, &timings), timings),
+        let request = Request::Time(Box::new(job));
+        let Request::Time(job) = &request else { unreachable!("made above") };
+        match self.submit(&blobs, job.id, &request, timeout)? {
+            Event::Timed { timings, .. } => self.accept(answer::time(job, &timings), timings),
             other => Err(protocol_error(&other)),
         }
     }

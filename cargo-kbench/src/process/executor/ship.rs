@@ -8,7 +8,7 @@ use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::Failure;
 use serde::Deserialize;
 
-use super::{Executor, Heard, PATIENCE, WaitError, Worker};
+use super::{Executor, Heard, Message, PATIENCE, WaitError, Worker};
 
 const SCRIPT: &str = include_str!("ship.sh");
 
@@ -24,6 +24,8 @@ enum Answer {
     /// The worker starts.
     There,
 }
+
+impl Message for Answer {}
 
 /// This program.
 struct Program {

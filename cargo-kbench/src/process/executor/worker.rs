@@ -1,23 +1,25 @@
 //! A process that speaks JSON lines, and its end.
 
-use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::io::{self, BufReader, Write as _};
+use std::io::{self, Write as _};
 use std::path::Path;
-use std::process::{ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex};
+use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
 use kbench_runtime::driver::awake::Awake;
 use kbench_runtime::driver::threads;
-use kbench_runtime::protocol::{Failure, HEARTBEAT, Stage};
+use kbench_runtime::protocol::{Event, Failure, HEARTBEAT, Stage};
 use nix::sys::signal::Signal;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{ExecutorError, TICK, line, tool};
+use super::line::Lines;
+use super::stderr::Tail;
+use super::{ExecutorError, TICK};
 use crate::interrupt::is_interrupted;
 use crate::process::failure;
 use crate::process::group::{Finish, GRACE, ProcessGroup};
@@ -25,9 +27,6 @@ use crate::process::group::{Finish, GRACE, ProcessGroup};
 /// Time that a runner has after the end of its input, and again between TERM and KILL: a killed runner may leave an
 /// allocation behind.
 const RUNNERS_GRACE: Duration = Duration::from_secs(3);
-
-/// Number of lines that are read ahead: few, since a broken worker may write long lines.
-const LINES_AHEAD: usize = 4;
 
 /// Longest silence of a worker with a heartbeat. A longer silence is not caused by the kernel.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -38,10 +37,10 @@ const MISSED_BEATS: u32 = 4;
 pub(crate) struct Worker {
     group: ProcessGroup,
     requests: Requests,
-    /// Lines, and the start of a line that was too long.
-    events: Receiver<Result<Vec<u8>, Vec<u8>>>,
-    stderr: Arc<Mutex<VecDeque<String>>>,
-    stderr_reader: Option<std::thread::JoinHandle<()>>,
+    /// Read only during a wait: a worker that writes at other times has to stop once the pipe is full.
+    stdout: ChildStdout,
+    lines: Lines,
+    stderr: Arc<Tail>,
     remote: bool,
     /// The last stage, and whether a kernel was in any stage.
     pub(super) stage: Option<Stage>,
@@ -114,6 +113,20 @@ pub(crate) enum Heard {
     Answer,
 }
 
+/// A line of a process.
+pub(crate) trait Message: DeserializeOwned {
+    /// The message of a line.
+    fn of_line(line: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(line)
+    }
+}
+
+impl Message for Event {
+    fn of_line(line: &[u8]) -> serde_json::Result<Self> {
+        Self::of_line(line)
+    }
+}
+
 /// Reason why there is no answer.
 pub(crate) enum WaitError {
     Interrupted,
@@ -136,36 +149,13 @@ impl Worker {
         tracing::debug!(pid = group.id(), ?command, "process started");
         let (stdin, stdout, stderr_pipe) = group.pipes();
         let requests = Requests::new(stdin)?;
-        // A few lines ahead of the reader: a faster writer has to wait, and does not fill memory.
-        let (sender, events) = mpsc::sync_channel(LINES_AHEAD);
-        threads::spawn(move || {
-            let mut stdout = BufReader::new(stdout);
-            while let Some(line) = line::read(&mut stdout, longest) {
-                let cut = line.is_err();
-                if sender.send(line).is_err() || cut {
-                    break;
-                }
-            }
-        })?;
-        let stderr = Arc::new(Mutex::new(VecDeque::new()));
-        let tail = Arc::clone(&stderr);
-        let stderr_reader = threads::spawn(move || {
-            let mut pipe = BufReader::new(stderr_pipe);
-            // A line that is too long continues in the next read.
-            while let Some(line) = line::read(&mut pipe, line::LONGEST) {
-                let mut tail = tail.lock().expect("no panic while held");
-                if tail.len() == tool::LINES {
-                    tail.pop_front();
-                }
-                tail.push_back(String::from_utf8_lossy(&line.unwrap_or_else(|cut| cut)).into_owned());
-            }
-        })?;
+        let stderr = Tail::of(stderr_pipe)?;
         Ok(Self {
             group,
             requests,
-            events,
+            stdout,
+            lines: Lines::new(usize::try_from(longest).unwrap_or(usize::MAX)),
             stderr,
-            stderr_reader: Some(stderr_reader),
             remote,
             stage: None,
             ran_a_kernel: false,
@@ -186,7 +176,7 @@ impl Worker {
     }
 
     /// Waits for the answer. `deadline` gives the longest silence in a stage (`None`: before any stage).
-    pub(crate) fn wait<E: DeserializeOwned>(
+    pub(crate) fn wait<E: Message>(
         &mut self,
         heard_in: fn(&E) -> Heard,
         deadline: &mut dyn FnMut(Option<Stage>) -> Duration,
@@ -205,7 +195,7 @@ impl Worker {
         answer
     }
 
-    fn answer<E: DeserializeOwned>(
+    fn answer<E: Message>(
         &mut self,
         heard_in: fn(&E) -> Heard,
         deadline: &mut dyn FnMut(Option<Stage>) -> Duration,
@@ -215,16 +205,17 @@ impl Worker {
         // Times since the stage began and since the last line. Time in which this process is stopped does not count.
         let (mut since, mut silent) = (Awake::start(), Awake::start());
         let mut ended = None;
+        let mut tick = TICK.min(deadline(None));
         loop {
             if is_interrupted() {
                 return Err(WaitError::Interrupted);
             }
-            match self.events.recv_timeout(TICK) {
-                Ok(Err(cut)) => {
+            match self.lines.next() {
+                Some(Err(cut)) => {
                     let message = format!("a line of more than {} bytes", cut.len());
                     return Err(WaitError::Lost(Failure::Protocol { message }));
                 }
-                Ok(Ok(line)) => match serde_json::from_slice(&line) {
+                Some(Ok(line)) => match E::of_line(line) {
                     Ok(event) => {
                         silent = Awake::start();
                         match heard_in(&event) {
@@ -239,13 +230,18 @@ impl Worker {
                         }
                     }
                     Err(error) => {
-                        let line = String::from_utf8_lossy(&line);
+                        let line = String::from_utf8_lossy(line);
                         let message = format!("{error} in `{}`", line.chars().take(200).collect::<String>());
                         return Err(WaitError::Lost(Failure::Protocol { message }));
                     }
                 },
-                Err(RecvTimeoutError::Disconnected) => return Err(self.post_mortem()),
-                Err(RecvTimeoutError::Timeout) => {
+                None => {
+                    if self.lines.has_ended() {
+                        return Err(self.post_mortem());
+                    }
+                    if self.read_within(tick) {
+                        continue;
+                    }
                     // A child of the worker may hold the other end of the pipe open. The output of the worker itself is
                     // read first.
                     if self.group.status().is_some() {
@@ -266,7 +262,19 @@ impl Worker {
                 let is_lost = is_frozen || self.beats && silence > HEARTBEAT * MISSED_BEATS;
                 return Err(if is_lost { WaitError::Lost(hang) } else { WaitError::Failure(hang) });
             }
+            tick = TICK.min(patience.saturating_sub(spent));
         }
+    }
+
+    /// Reads what the worker has written, or writes within `limit`; false if that is nothing.
+    fn read_within(&mut self, limit: Duration) -> bool {
+        let limit = Timespec::try_from(limit).expect("a tick");
+        // A signal ends the wait too.
+        let ready = poll(&mut [PollFd::new(&self.stdout, PollFlags::IN)], Some(&limit)).is_ok_and(|ready| ready > 0);
+        if ready {
+            self.lines.read(&mut self.stdout);
+        }
+        ready
     }
 
     /// Reason why the worker closed its stdout.
@@ -301,18 +309,13 @@ impl Worker {
 
     /// Forgets the stderr so far.
     pub(super) fn forget_words(&self) {
-        self.stderr.lock().expect("no panic while held").clear();
+        self.stderr.forget();
     }
 
     /// The last lines of stderr of a running worker, once they have come through the pipe.
     pub(super) fn says(&self, lines: usize) -> String {
         std::thread::sleep(Duration::from_millis(20));
-        self.last(lines)
-    }
-
-    fn last(&self, lines: usize) -> String {
-        let kept = self.stderr.lock().expect("no panic while held");
-        kept.iter().skip(kept.len().saturating_sub(lines)).cloned().collect::<Vec<_>>().join("\n")
+        self.stderr.last(lines)
     }
 
     /// Waits for the end of the process, and ends it at the deadline.
@@ -327,15 +330,9 @@ impl Worker {
     }
 
     /// The last lines of stderr of an ended worker.
-    pub(super) fn said(&mut self, lines: usize) -> String {
-        if let Some(reader) = self.stderr_reader.take() {
-            // The stream ends with the pipe; a grandchild that holds the pipe open must not block this process.
-            let limit = Instant::now() + Duration::from_millis(500);
-            while !reader.is_finished() && Instant::now() < limit {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        }
-        self.last(lines)
+    pub(super) fn said(&self, lines: usize) -> String {
+        self.stderr.wait_for_end(Duration::from_millis(500));
+        self.stderr.last(lines)
     }
 }
 
@@ -370,6 +367,8 @@ impl Drop for Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Message for String {}
 
     #[test]
     fn lines_that_a_pipe_does_not_take_at_once_arrive_in_order() {

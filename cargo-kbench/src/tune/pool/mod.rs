@@ -147,6 +147,9 @@ impl<'a> Pool<'a> {
     }
 }
 
+/// Largest number of outcomes that wait while other messages do: then the strategy is told all of them.
+const AT_ONCE: usize = 32;
+
 /// Messages to the thread of the search.
 enum News {
     /// The strategy asks for a variant.
@@ -174,6 +177,8 @@ impl<F: FnMut()> Drop for AtEnd<F> {
 struct Desk<'d> {
     tasks: Vec<Sender<Box<Task>>>,
     told: Option<Sender<Learned>>,
+    /// Outcomes that the strategy is told next.
+    learned: Vec<Learned>,
     /// Variants that were asked for and not prepared, each with [`Asked::total`].
     asked: HashMap<Variant, u64>,
     /// Subjects that are measured next.
@@ -240,6 +245,7 @@ impl Search<'_> {
             let mut desk = Desk {
                 tasks,
                 told: Some(told),
+                learned: Vec::new(),
                 asked: HashMap::new(),
                 ready: VecDeque::new(),
                 idle: Vec::new(),
@@ -395,16 +401,15 @@ impl Search<'_> {
     /// Records an evaluation and tells the strategy.
     fn told(
         &mut self,
-        desk: &Desk<'_>,
+        desk: &mut Desk<'_>,
         candidate: &Candidate,
         evaluation: Arc<Evaluation>,
         reporter: &mut dyn Reporter,
     ) {
-        let learned = learned(&candidate.variant, &evaluation);
+        desk.learned.push(learned(&candidate.variant, &evaluation));
         self.keep(Tried { candidate: candidate.clone(), evaluation }, reporter);
-        if let Some(told) = &desk.told {
-            // The channel is closed only after a panic of the asker's thread, which `join` reports.
-            let _ = told.send(learned);
+        if desk.learned.len() >= AT_ONCE {
+            desk.tell();
         }
     }
 }
@@ -417,9 +422,20 @@ impl Desk<'_> {
         nothing_runs && (failed || nothing_comes)
     }
 
+    /// Tells the strategy the outcomes so far.
+    fn tell(&mut self) {
+        for learned in self.learned.drain(..) {
+            if let Some(told) = &self.told {
+                // The channel is closed only after a panic of the asker's thread, which `join` reports.
+                let _ = told.send(learned);
+            }
+        }
+    }
+
     /// Starts no more measurements, and tells the strategy no more outcomes.
     fn stop(&mut self) {
         self.told = None;
+        self.learned.clear();
         self.asked.clear();
         for task in self.ready.drain(..) {
             self.running.remove(task.subject.key());
@@ -427,10 +443,19 @@ impl Desk<'_> {
     }
 
     /// The next message; `None` once the time is up. `may_end`: the default was evaluated.
-    fn hear(&self, inbox: &Receiver<News>, may_end: bool) -> Option<News> {
+    fn hear(&mut self, inbox: &Receiver<News>, may_end: bool) -> Option<News> {
         let deadline = self.deadline.filter(|_| self.told.is_some() && (may_end || !self.running.is_empty()));
-        let Some(deadline) = deadline else { return Some(inbox.recv().expect("the pipeline can send")) };
-        match inbox.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left == Some(Duration::ZERO) {
+            return None;
+        }
+        // Each outcome by itself would wake the threads of the strategy and of the compilers up.
+        if let Ok(news) = inbox.try_recv() {
+            return Some(news);
+        }
+        self.tell();
+        let Some(left) = left else { return Some(inbox.recv().expect("the pipeline can send")) };
+        match inbox.recv_timeout(left) {
             Ok(news) => Some(news),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => unreachable!("the pipeline can send"),

@@ -8,7 +8,7 @@ use kbench_runtime::protocol::DeviceInfo;
 
 use crate::config::{Kernel, Launch};
 use crate::expr::Expr;
-use crate::process::executor::{Heard, Worker};
+use crate::process::executor::{Heard, Message, Worker};
 use crate::process::program::{Refusal, start};
 use protocol::{Answer, LONGEST, MOST, Propose, Request, VERSION};
 
@@ -16,6 +16,8 @@ pub mod protocol;
 
 /// Largest number of bytes of a line: JSON makes a source at most six times longer.
 const LONGEST_LINE: u64 = 6 * LONGEST as u64 + 4096;
+
+impl Message for Answer {}
 
 /// A running proposer; dropping it ends its process group.
 pub struct Proposer {
