@@ -19,7 +19,7 @@ pub(super) fn encoded(kind: &str, content: &(impl Serialize + ?Sized)) -> Result
 /// Writes values as they are serialised, without a tree of them: a search takes several fingerprints of each variant.
 struct Encoder<'w>(&'w mut Written);
 
-/// What was written so far.
+/// The bytes written so far.
 #[derive(Default)]
 struct Written {
     bytes: Vec<u8>,

@@ -15,7 +15,7 @@ pub(super) struct Lines {
     /// Place of the first byte that was not returned, and of the first byte that is not known to be inside of its line.
     start: usize,
     searched: usize,
-    /// End of what was read.
+    /// End of the bytes read so far.
     end: usize,
     longest: usize,
     has_ended: bool,

@@ -147,7 +147,7 @@ impl<'a> Pool<'a> {
     }
 }
 
-/// Largest number of outcomes that wait while other messages do: then the strategy is told all of them.
+/// Largest number of outcomes that wait while other messages do: then the strategy gets all of them.
 const AT_ONCE: usize = 32;
 
 /// Messages to the thread of the search.
@@ -177,7 +177,7 @@ impl<F: FnMut()> Drop for AtEnd<F> {
 struct Desk<'d> {
     tasks: Vec<Sender<Box<Task>>>,
     told: Option<Sender<Learned>>,
-    /// Outcomes that the strategy is told next.
+    /// Outcomes that the strategy gets next.
     learned: Vec<Learned>,
     /// Variants that were asked for and not prepared, each with [`Asked::total`].
     asked: HashMap<Variant, u64>,
