@@ -33,66 +33,13 @@ use serde::{Deserialize, Serialize};
 
 use super::error::CompileError;
 use super::files::Files;
-use super::{Artifact, Function};
+use super::record::Record;
 
 /// Kind of every key's fingerprint: raise its version when the meaning of an entry changes.
 pub(super) const KIND: &str = "compile 6";
 /// Number of states of the headers that an entry keeps, so that each of two branches compiles once.
 const STATES: usize = 8;
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Record of a compilation beside its code.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Record {
-    /// Hash of the code's bytes.
-    pub(super) hash: String,
-    /// See [`super::Artifact::identity`].
-    pub(super) identity: String,
-    /// See [`super::Artifact::functions`].
-    pub(super) functions: Vec<Function>,
-    /// See [`super::Artifact::defined`].
-    #[serde(default)]
-    pub(super) defined: Vec<String>,
-    /// See [`super::Artifact::command`].
-    pub(super) command: Vec<String>,
-    /// See [`super::Artifact::link`].
-    pub(super) link: Vec<String>,
-    /// See [`super::Artifact::source_hash`].
-    pub(super) source_hash: String,
-    /// See [`super::Artifact::messages`].
-    pub(super) messages: String,
-    /// See [`super::Artifact::took`].
-    #[serde(default)]
-    pub(super) took: Duration,
-}
-
-impl Record {
-    /// The record of an artifact, with a duration of 0: only this machine's cache keeps the duration of its compiler.
-    pub(super) fn of(artifact: &Artifact) -> Self {
-        let Artifact { hash, identity, functions, defined, command, link, source_hash, messages, .. } =
-            artifact.clone();
-        Self { hash, identity, functions, defined, command, link, source_hash, messages, took: Duration::ZERO }
-    }
-
-    /// The artifact whose machine code is the file `code`. `compiler` is the version line of its compiler.
-    pub(super) fn artifact(self, code: PathBuf, compiler: String, cached: bool) -> Artifact {
-        let Self { hash, identity, functions, defined, command, link, source_hash, messages, took } = self;
-        Artifact {
-            code,
-            hash,
-            identity,
-            functions,
-            defined,
-            command,
-            link,
-            compiler,
-            source_hash,
-            messages,
-            cached,
-            took,
-        }
-    }
-}
 
 /// One state of the files of a key, with the outcome.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -270,7 +217,7 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::Resources;
+    use crate::build::{Function, Resources};
 
     fn record(code: &[u8]) -> Record {
         let resources = Resources { registers: Some(3), ..Resources::default() };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use kbench_runtime::fingerprint;
 use serde::{Deserialize, Serialize};
 
-use super::cache::Record;
+use super::record::Record;
 use super::{Artifact, CompileError, Unit};
 use crate::config::Backend;
 

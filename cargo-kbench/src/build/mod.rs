@@ -15,13 +15,14 @@ use std::time::{Duration, Instant, SystemTime};
 use kbench_runtime::fingerprint;
 
 use crate::config::Backend;
-use cache::{Cache, Record};
+use cache::Cache;
 use carried::Carried;
 use files::{Files, Since};
 use generated::Language;
 use headers::Headers;
 use inputs::Inputs;
 use locks::Locks;
+use record::Record;
 
 pub use artifact::{Artifact, Constant, Entry, Function, Param, Resources, Unit};
 pub use error::CompileError;
@@ -48,6 +49,7 @@ pub mod occupancy;
 pub mod profiler;
 mod program;
 mod ptxas;
+mod record;
 pub mod resolve;
 pub mod sanitizer;
 mod search;

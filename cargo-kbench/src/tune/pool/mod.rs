@@ -3,7 +3,7 @@
 //!
 //! Longer than 400 lines: the pool and the desk that deals out its work share their state.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -189,8 +189,8 @@ struct Desk<'d> {
     running: HashMap<String, Vec<Subject>>,
     /// Station that measured the variant of each key.
     measured_by: &'d mut HashMap<String, usize>,
-    /// Whether each station has a worker.
-    is_open: Vec<bool>,
+    /// Stations that have a worker.
+    open: HashSet<usize>,
     /// Reason why each station gave up its worker, if it did.
     given_up: Vec<Option<String>>,
     asks: bool,
@@ -251,7 +251,7 @@ impl Search<'_> {
                 idle: Vec::new(),
                 running: HashMap::new(),
                 measured_by,
-                is_open: vec![false; count],
+                open: HashSet::new(),
                 given_up: vec![None; count],
                 asks: true,
                 deadline: self.deadline(started),
@@ -293,8 +293,7 @@ impl Search<'_> {
             if desk.is_over(failed.is_some()) {
                 return failed.map_or(Ok(()), Err);
             }
-            let total = desk.is_open.len();
-            let open = desk.is_open.iter().filter(|open| **open).count();
+            let (total, open) = (desk.names.len(), desk.open.len());
             let state @ (busy, open) = (open.saturating_sub(desk.idle.len()), open);
             if total > 1 && state != shown {
                 shown = state;
@@ -316,7 +315,7 @@ impl Search<'_> {
                 News::AskedAll => desk.asks = false,
                 News::Built => {}
                 News::Said(at, Said::Ready) => {
-                    desk.is_open[at] = true;
+                    desk.open.insert(at);
                     desk.idle.push(at);
                 }
                 News::Said(at, Said::Measured(task, evaluation)) => {
@@ -326,7 +325,7 @@ impl Search<'_> {
                     }
                 }
                 News::Said(at, Said::Lost { task, why, again }) => {
-                    desk.is_open[at] = false;
+                    desk.open.remove(&at);
                     desk.ready.extend(task.map(|mut task| {
                         task.not_at = Some(at);
                         task
@@ -474,7 +473,7 @@ impl Desk<'_> {
 
     /// Gives a task to an idle station, if there are both.
     fn hand(&mut self) -> bool {
-        let is_alone = self.is_open.iter().filter(|is_open| **is_open).count() == 1;
+        let is_alone = self.open.len() == 1;
         let suits = |task: &Task, station: usize| is_alone || task.not_at != Some(station);
         let pairs = self
             .ready
