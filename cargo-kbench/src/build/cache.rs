@@ -1,7 +1,5 @@
 //! The cache of compiled code, `<target>/kbench/cache`.
 //!
-//! Longer than 400 lines: the tests change its folders behind its back.
-//!
 //! ```text
 //! entries/ab/<key>.json    outcomes of a key, with the files of each: the newest first
 //! code/cd/<hash>.so        machine code by the hash of its bytes (also .cubin, .json)
