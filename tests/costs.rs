@@ -10,8 +10,8 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use kbench_runtime::protocol::{
-    CheckJob, DeviceInfo, Event, OutputReport, RelatedErrors, Request, Role, Sampling, SeedReport, Stage, TensorSpec,
-    TimedCase, Timing, VERSION,
+    CheckJob, DeviceInfo, Event, OutputReport, RelatedErrors, Request, Role, SeedReport, Stage, TensorSpec, TimedCase,
+    Timing, VERSION,
 };
 
 mod model;
@@ -157,18 +157,8 @@ fn answers_at_once() {
             }
             Request::Time(job) => {
                 let iterations = job.iterations.max(1) as usize;
-                let timing = |TimedCase { case, .. }: &TimedCase| Timing {
-                    samples: vec![times[&case.sequence.blob]; iterations],
-                    slack: 0.0,
-                    batch: 1,
-                    clock: "model".into(),
-                    after: report(job.seed, &case.tensors),
-                    sampling: Sampling::default(),
-                    skips_work: None,
-                    memoises: None,
-                    back_to_back: None,
-                    energy: Vec::new(),
-                    second_clock: None,
+                let timing = |TimedCase { case, .. }: &TimedCase| {
+                    Timing::new(vec![times[&case.sequence.blob]; iterations], "model", report(job.seed, &case.tensors))
                 };
                 answers.push(Event::Stage { id: job.id, stage: Stage::Timing });
                 answers.push(Event::Timed { id: job.id, timings: job.cases.iter().map(timing).collect() });

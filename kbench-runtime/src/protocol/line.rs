@@ -54,9 +54,7 @@ impl Event {
 mod tests {
     use super::*;
     use crate::dtype::DType;
-    use crate::protocol::{
-        CacheMode, Case, CheckOptions, DeviceKind, LaunchMode, Reference, Sampling, Sequence, TimedCase,
-    };
+    use crate::protocol::{CacheMode, Case, CheckOptions, DeviceKind, LaunchMode, Reference, Sequence, TimedCase};
 
     fn sequence() -> Sequence {
         Sequence { device: DeviceKind::Fake, blob: "code".into(), launches: Vec::new() }
@@ -105,19 +103,7 @@ mod tests {
         assert!(
             tagged::<CheckJob>(&serde_json::to_vec(&Request::Check(Box::new(check()))).unwrap(), "check").is_some()
         );
-        let timing = Timing {
-            samples: vec![0.1, 1e300],
-            slack: 0.0,
-            batch: 1,
-            clock: "model".into(),
-            after: SeedReport::new(1),
-            sampling: Sampling::default(),
-            skips_work: None,
-            memoises: None,
-            back_to_back: None,
-            energy: Vec::new(),
-            second_clock: None,
-        };
+        let timing = Timing::new(vec![0.1, 1e300], "model", SeedReport::new(1));
         let events = [
             Event::Heartbeat,
             Event::Stage { id: 1, stage: Stage::Case(3) },

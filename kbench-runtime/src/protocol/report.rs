@@ -174,6 +174,25 @@ pub struct Timing {
     pub second_clock: Option<TwoClocks>,
 }
 
+impl Timing {
+    /// Samples of single launches, in nanoseconds, beside which nothing was found.
+    pub fn new(samples: Vec<f64>, clock: &str, after: SeedReport) -> Self {
+        Self {
+            samples,
+            slack: 0.0,
+            batch: 1,
+            clock: clock.to_owned(),
+            after,
+            sampling: Sampling::default(),
+            skips_work: None,
+            memoises: None,
+            back_to_back: None,
+            energy: Vec::new(),
+            second_clock: None,
+        }
+    }
+}
+
 /// The time of the same launches back to back by two clocks, each less the time that it shows around no launch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct TwoClocks {

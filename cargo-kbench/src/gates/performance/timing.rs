@@ -113,11 +113,10 @@ pub fn impossible(
 mod tests {
     use super::*;
     use crate::config::fixture;
-    use crate::process::executor;
     use kbench_runtime::protocol::{OutOfBounds, SeedReport};
 
     fn timing() -> Timing {
-        executor::timing(vec![1000.0; 20], SeedReport::new(0))
+        Timing::new(vec![1000.0; 20], "fake", SeedReport::new(0))
     }
 
     #[test]

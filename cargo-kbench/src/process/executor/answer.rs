@@ -79,11 +79,11 @@ fn report(asked: (u64, Option<Pattern>), outputs: &[&TensorSpec], given: &SeedRe
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use kbench_runtime::dtype::DType;
     use kbench_runtime::protocol::{
-        CacheMode, Case, CheckOptions, DeviceKind, ErrorSizes, LaunchMode, OutputReport, Reference, Sampling, Sequence,
-        Source, TimedCase,
+        CacheMode, Case, CheckOptions, DeviceKind, ErrorSizes, LaunchMode, OutputReport, Reference, Sequence, Source,
+        TimedCase,
     };
 
     use super::*;
@@ -106,23 +106,6 @@ pub(crate) mod tests {
             seeds: vec![4, 5],
             bad_above: 0.1,
             options: CheckOptions { patterns: Pattern::ALL.to_vec(), ..CheckOptions::default() },
-        }
-    }
-
-    /// Samples in nanoseconds beside which nothing was found.
-    pub(crate) fn timing(samples: Vec<f64>, after: SeedReport) -> Timing {
-        Timing {
-            samples,
-            slack: 0.0,
-            batch: 1,
-            clock: "fake".into(),
-            after,
-            sampling: Sampling::default(),
-            skips_work: None,
-            memoises: None,
-            back_to_back: None,
-            energy: Vec::new(),
-            second_clock: None,
         }
     }
 
@@ -192,7 +175,7 @@ pub(crate) mod tests {
             second_clock: false,
             new_inputs: false,
         };
-        let timing = |seed| timing(vec![1.0, 2.0], SeedReport { seed, ..report.clone() });
+        let timing = |seed| Timing::new(vec![1.0, 2.0], "fake", SeedReport { seed, ..report.clone() });
         for (seed, is_right) in [(0, true), (1, true), (2, false)] {
             assert_eq!(time(&job, &[timing(seed)]).is_ok(), is_right, "{seed}");
         }

@@ -18,8 +18,6 @@ use kbench_runtime::protocol::{
     SeedReport, Source, Stage, TensorSpec, TimeJob, Timing,
 };
 
-#[cfg(test)]
-pub(crate) use answer::tests::timing;
 pub use options::{ExecutorError, WorkerOptions};
 pub use tool::Watched;
 pub(crate) use worker::{Heard, Message, WaitError, Worker};
