@@ -3,13 +3,15 @@
 use super::adjusted::AdjustedSample;
 use crate::data::quantile::quantile;
 
-/// Number of pairs: enough for most kernels, and enough for proof.
+/// Number of pairs that are enough for most kernels.
 const FEWEST_PAIRS: usize = 3;
-pub(super) const MOST_PAIRS: usize = 11;
 
-/// Number of pairs that are enough for proof if the kernel is short or launches were disturbed: other programs then make launches of the
-/// same work slow many times in a row.
-const MOST_NOISY_PAIRS: usize = 44;
+/// Numbers of pairs after which suspicious times are looked at: the first is the smallest number that can be proof, the last the largest
+/// number of pairs. On shared cores launches of the same work are slow many times in a row, so that proof may need many pairs.
+const LOOKS: [usize; 3] = [MOST_LONG_PAIRS, 44, 88];
+
+/// Largest number of pairs of a long kernel that was not disturbed.
+pub(super) const MOST_LONG_PAIRS: usize = 14;
 
 /// Nanoseconds a launch from which on a kernel is long: noise is then a small part of its time, and a batch is one launch, which finds
 /// poison. One test of each kind is enough for a long kernel.
@@ -18,6 +20,10 @@ pub(super) const LONG: f64 = 1e6;
 /// Ratio of the times of a pair above which more pairs are taken, and above which work is skipped.
 const SUSPICIOUS: f64 = 1.2;
 const SKIPS: f64 = 1.5;
+
+/// The logarithm of the probability, with the sign reversed, that the times of launches which do the same work are as far apart by chance:
+/// less than one in a million.
+const PROOF: f64 = 14.0;
 
 /// Times of launches that must work and of launches that could skip work, in nanoseconds.
 #[derive(Default)]
@@ -51,8 +57,10 @@ impl Pairs {
     /// Whether more pairs would change nothing.
     pub fn is_settled(&self) -> bool {
         let fewest = if self.is_long() { 1 } else { FEWEST_PAIRS };
-        self.len() >= self.most()
-            || self.len() == fewest && quantile(&self.work, 0.5) < SUSPICIOUS * quantile(&self.could_skip, 0.5)
+        if self.len() == fewest {
+            return quantile(&self.work, 0.5) < SUSPICIOUS * quantile(&self.could_skip, 0.5);
+        }
+        self.len() >= self.most() || LOOKS.contains(&self.len()) && (!self.is_suspicious() || self.are_apart())
     }
 
     /// The ratio of the lower quartiles. Noise makes launches slower, so that fast launches are the most accurate.
@@ -61,12 +69,29 @@ impl Pairs {
         (quantile(&self.work, 0.25) / fast).min(f64::MAX)
     }
 
-    /// Whether work was skipped. A launch that works is hardly ever fast, however quiet the machine; but new inputs of a small tensor may
-    /// be known by chance. On a busy machine the launches of both kinds are slow or fast by chance, so that half of those that could skip
-    /// work must be fast.
+    /// Whether work was skipped.
     pub fn are_apart(&self) -> bool {
+        self.is_suspicious() && self.evidence() >= PROOF
+    }
+
+    /// Whether work may have been skipped. A launch that works is hardly ever fast, however quiet the machine; but new inputs of a small
+    /// tensor may be known by chance. On a busy machine the launches of both kinds are slow or fast by chance, so that half of those that
+    /// could skip work must be fast.
+    fn is_suspicious(&self) -> bool {
         let fast = quantile(&self.could_skip, if self.disturbed { 0.5 } else { 0.25 });
-        self.len() >= self.most() && self.ratio() > SKIPS && quantile(&self.work, 0.1) > SUSPICIOUS * fast
+        self.ratio() > SKIPS && quantile(&self.work, 0.1) > SUSPICIOUS * fast
+    }
+
+    /// Evidence that launches which could skip work are faster by [`SUSPICIOUS`]: the number of pairs times the square of the largest
+    /// distance between the distributions of the times. By Smirnov's test of two samples, chance alone reaches it with a probability of
+    /// about `exp(-evidence)`.
+    fn evidence(&self) -> f64 {
+        let share = |times: &[f64], limit: f64| {
+            times.iter().filter(|time| **time <= limit).count() as f64 / times.len().max(1) as f64
+        };
+        let distance = |fast: &f64| share(&self.could_skip, *fast) - share(&self.work, SUSPICIOUS * fast);
+        let largest = self.could_skip.iter().map(distance).fold(0.0, f64::max);
+        self.len() as f64 * largest * largest
     }
 
     fn is_long(&self) -> bool {
@@ -74,7 +99,7 @@ impl Pairs {
     }
 
     fn most(&self) -> usize {
-        if self.disturbed || !self.is_long() { MOST_NOISY_PAIRS } else { MOST_PAIRS }
+        if self.disturbed || !self.is_long() { LOOKS[LOOKS.len() - 1] } else { MOST_LONG_PAIRS }
     }
 }
 
@@ -107,19 +132,52 @@ mod tests {
     fn slow_launches_by_chance_are_no_skipped_work() {
         // Half of the launches keep their cores; the others take 1000 times as long. In the first 11 pairs each launch that worked was slow.
         let by_chance = |pair: usize| if pair.is_multiple_of(2) { 1e3 } else { 1e6 };
-        let times = |pair: usize| (if pair < MOST_PAIRS { 1e6 } else { by_chance(pair + 1) }, by_chance(pair));
-        let first = pairs(MOST_PAIRS, times, true);
-        assert!(!first.is_settled() && !first.are_apart());
-        let all = pairs(MOST_NOISY_PAIRS, times, true);
-        assert!(all.is_settled() && !all.are_apart());
+        let times = |pair: usize| (if pair < 11 { 1e6 } else { by_chance(pair + 1) }, by_chance(pair));
+        for number in LOOKS {
+            assert!(!pairs(number, times, true).are_apart(), "{number}");
+        }
+        assert!(!pairs(11, times, true).is_settled());
+        assert!(pairs(LOOKS[2], times, true).is_settled());
+    }
+
+    /// Times of a kernel that always does the same work. Three workers shared a core of a virtual machine.
+    #[test]
+    fn a_few_fast_launches_by_chance_are_no_skipped_work() {
+        let fast = |pairs: &'static [usize]| move |pair: usize| if pairs.contains(&pair) { 4.6e3 } else { 13e3 };
+        let work = fast(&[0, 14, 27]);
+        let could_skip = fast(&[0, 2, 4, 6, 9, 17, 19, 20, 23, 30, 36, 39, 41]);
+        let seen = pairs(LOOKS[1], |pair| (work(pair), could_skip(pair)), false);
+        assert!(seen.is_suspicious() && !seen.is_settled() && !seen.are_apart());
+    }
+
+    #[test]
+    fn chance_alone_is_hardly_ever_proof() {
+        use rand::{RngExt as _, SeedableRng as _};
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
+        // Fast launches are a twentieth to a half of all.
+        for run in 0..20_000 {
+            let share = 0.05 + 0.45 * f64::from(run) / 20_000.0;
+            let mut time = || if rng.random_bool(share) { 4.6e3 } else { 13e3 };
+            let mut pairs = Pairs::default();
+            while !pairs.is_settled() {
+                pairs.add(sample(time(), false), sample(time(), false));
+            }
+            assert!(!pairs.are_apart(), "{share}: {:?} {:?}", pairs.work, pairs.could_skip);
+        }
     }
 
     #[test]
     fn skipped_work_shows_on_a_busy_machine_too() {
-        let busy = pairs(MOST_NOISY_PAIRS, |pair| (1e6, if pair.is_multiple_of(5) { 2e6 } else { 1e3 }), true);
+        let busy = pairs(LOOKS[1], |pair| (1e6, if pair.is_multiple_of(5) { 2e6 } else { 1e3 }), true);
         assert!(busy.is_settled() && busy.are_apart());
-        let quiet = pairs(MOST_PAIRS, |_| (1e6, 1e3), false);
+        let quiet = pairs(MOST_LONG_PAIRS, |_| (1e6, 1e3), false);
         assert!(quiet.is_settled() && quiet.are_apart());
+    }
+
+    #[test]
+    fn work_that_is_skipped_half_of_the_time_shows() {
+        let half = pairs(LOOKS[2], |pair| (13e3, if pair.is_multiple_of(2) { 4.6e3 } else { 13e3 }), false);
+        assert!(half.is_settled() && half.are_apart());
     }
 
     /// Pairs of launches that take 2 µs if `is_slow` says so of their number, else 1 µs. `before` launches without a sample come before each.
