@@ -1,9 +1,9 @@
 //! Costs of the driver without compilation and measurement: evaluations a second and memory, with workers whose kernels take no time.
 //!
-//! Ignored, since it measures: run it alone, built for release, on a machine with nothing else to do.
+//! It does this only with `--ignored`, since it measures: run it alone, built for release, on a machine with nothing else to do.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufRead as _, Write as _};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -28,14 +28,21 @@ max_seconds = 0.01
 /// 10^7 variants, all of which are different programs.
 const MODEL: &str = "time_ns = \"11000000 - 100000 * A - 1000 * B - 10 * C - D\"\nnoise = 0";
 
-/// Runs the test [`answers_at_once`] as a worker. The pipe that the protocol goes through is descriptor 3: what the test harness itself prints
-/// must not be part of it.
-const RUNNER: &str =
-    r#"runner = ["sh", "-c", 'exec "$KBENCH_COSTS_WORKER" answers_at_once --exact --ignored 3>&1 >/dev/null', "sh"]"#;
+/// First argument of a process that is a worker.
+const WORKER: &str = "answers-at-once";
 
-#[test]
-#[ignore = "measures"]
+/// This program has no test harness: a worker prints only lines of the protocol.
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.first().is_some_and(|first| first == WORKER) {
+        answer_at_once();
+    } else if args.iter().any(|arg| arg == "--ignored") {
+        evaluations_a_second_and_memory();
+    }
+}
+
 fn evaluations_a_second_and_memory() {
+    let runner = format!("runner = ['{}', '{WORKER}']", std::env::current_exe().unwrap().display());
     println!(
         "| workers | evaluations | evaluations a second | after a fifth of them | processor time an evaluation | driver's memory at most |"
     );
@@ -43,10 +50,10 @@ fn evaluations_a_second_and_memory() {
         (1, 2000, ""),
         (10, 4000, ""),
         (100, 8000, ""),
-        (1, 10_000, RUNNER),
-        (10, 20_000, RUNNER),
-        (100, 30_000, RUNNER),
-        (1000, 50_000, RUNNER),
+        (1, 10_000, &runner),
+        (10, 20_000, &runner),
+        (100, 30_000, &runner),
+        (1000, 50_000, &runner),
     ] {
         measure(workers, evaluations, runner);
     }
@@ -109,7 +116,6 @@ fn measure(workers: usize, evaluations: usize, runner: &str) {
 fn run(folder: &Path, evaluations: usize, workers: usize, journal: &Path) -> (ExitStatus, u64, Vec<(Duration, usize)>) {
     let args = ["autotune", "-q", "--budget", &evaluations.to_string(), "--workers", &workers.to_string()];
     let mut command = model::kbench(folder, &args);
-    command.env("KBENCH_COSTS_WORKER", std::env::current_exe().unwrap());
     let started = Instant::now();
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let (mut most, mut lengths) = (0, Vec::new());
@@ -136,10 +142,8 @@ fn children_seconds() -> f64 {
 }
 
 /// A worker that runs nothing: it answers each job at once, a check without findings and times as the model says.
-#[test]
-#[ignore = "a worker of the other test"]
-fn answers_at_once() {
-    let Ok(mut events) = File::options().write(true).open("/dev/fd/3") else { return };
+fn answer_at_once() {
+    let mut events = io::stdout().lock();
     let mut times: HashMap<String, f64> = HashMap::new();
     for line in io::stdin().lock().lines() {
         let mut answers = Vec::new();
