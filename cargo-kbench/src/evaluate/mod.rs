@@ -251,16 +251,19 @@ impl Subject {
     /// Runs the jobs, cheapest first, until one rejects the candidate.
     fn run(&self, harness: &mut Harness<'_>, evaluation: &mut Evaluation) -> Result<(), Halt> {
         let kernel = harness.kernel();
-        let Jobs { checks, mut time, demand, after, more } = self.jobs.clone();
-        time.cutoff_ns = self.cutoff_ns(harness);
+        let Jobs { checks, time, demand, after, more } = &self.jobs;
         let in_full = evaluation.checked == Checked::InFull;
         for (shape, job) in checks {
-            let job = if in_full { job } else { first_look(job) };
-            let check = Check { kernel, shape: &kernel.shapes[shape].name };
+            let job = if in_full { job.clone() } else { first_look(job.clone()) };
+            let check = Check { kernel, shape: &kernel.shapes[*shape].name };
             evaluation.errors.push(check.run(harness, job, &mut evaluation.warnings)?);
         }
-        for (shape, job, after) in std::iter::once((kernel.search.shape, time, after)).chain(more) {
+        // Only a search with one shape has a cutoff.
+        let cutoff_ns = self.cutoff_ns(harness);
+        let more = more.iter().map(|(shape, time, after)| (*shape, time, after));
+        for (shape, time, after) in std::iter::once((kernel.search.shape, time, after)).chain(more) {
             let name = &kernel.shapes[shape].name;
+            let job = TimeJob { cutoff_ns, ..time.clone() };
             let (timing, energy) = measure_time(harness, name, job, &mut evaluation.warnings)?;
             if timing.is_cut_short() {
                 // Sampling was stopped: the variant is too slow, and other findings do not matter.
@@ -273,13 +276,13 @@ impl Subject {
                 evaluation.more_timings.push(timing);
             }
             if in_full {
-                Check { kernel, shape: name }.run_after(harness, after)?;
+                Check { kernel, shape: name }.run_after(harness, after.clone())?;
             }
         }
         application::measure(harness, &self.candidate, evaluation)?;
         // Times of a search are judged in the finals: a search measures no ceilings.
         if let (Some(timing), None) = (&evaluation.timing, self.race)
-            && let Some(rejection) = impossible(harness, &demand, timing)?
+            && let Some(rejection) = impossible(harness, demand, timing)?
         {
             return Err(rejection.into());
         }
@@ -306,9 +309,9 @@ fn key(harness: &mut Harness<'_>, jobs: &Jobs, built: &Built, warnings: &[String
         |times| &mut times.verify,
         |harness| {
             let mut answers = Vec::new();
-            for (shape, job) in &jobs.checks {
+            for (shape, job) in jobs.checks.iter().filter(|(_, job)| job.reference.program) {
                 let name = &kernel.shapes[*shape].name;
-                answers.extend(harness.refer_check(kernel, name, &without_tolerance(job))?);
+                answers.extend(harness.refer_check(kernel, name, &without_tolerance(job.clone()))?);
             }
             Ok::<_, RunError>(answers)
         },

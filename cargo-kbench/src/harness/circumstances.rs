@@ -78,7 +78,8 @@ impl Named<'_> {
 
     /// A check with identities.
     pub fn check(&self, job: &CheckJob) -> CheckJob {
-        let mut job = CheckJob { case: self.case(&job.case), ..job.clone() };
+        let mut job = job.clone();
+        self.sequence(&mut job.case.sequence);
         unnamed(&mut job.reference);
         if let Some(naive) = &mut job.options.naive {
             self.sequence(naive);

@@ -78,8 +78,14 @@ impl Asker<'_, '_> {
                 }
                 early.is_some()
             });
-            let Some(learned) = early.take().unwrap_or_else(|| learned.recv().ok()) else { break };
-            self.learn(&learned);
+            let Some(first) = early.take().unwrap_or_else(|| learned.recv().ok()) else { break };
+            self.learn(&first);
+            // Several workers have no fixed order: the next variants depend on all outcomes so far.
+            if self.workers > 1 {
+                for more in learned.try_iter() {
+                    self.learn(&more);
+                }
+            }
         }
         self.stopped
     }
@@ -109,8 +115,8 @@ impl Asker<'_, '_> {
             let total = total(self.limits, &*self.strategy, self.evaluated + self.pending);
             for variant in &variants {
                 tracing::debug!(variant = %self.kernel.space.settings(variant), "strategy asks for a variant");
-                self.pipeline.want(variant);
             }
+            self.pipeline.want(&variants);
             for variant in variants {
                 if !asked(Asked { variant, total }) {
                     return false;

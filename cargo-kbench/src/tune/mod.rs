@@ -119,9 +119,7 @@ pub fn build_all(
 ) -> Result<Vec<BuildOutcome>, RunError> {
     let total = variants.len() as u64;
     let build = |pipeline: &Pipeline<'_>| {
-        for variant in variants {
-            pipeline.want(variant);
-        }
+        pipeline.want(variants);
         let mut outcomes = Vec::with_capacity(variants.len());
         for variant in variants {
             let taken = outcomes.len() as u64;

@@ -139,7 +139,10 @@ pub struct Pipeline<'a> {
     meanwhile: Meanwhile,
     ended: &'a AtomicBool,
     state: Mutex<State>,
-    changed: Condvar,
+    /// Notified when there may be a build to start.
+    to_build: Condvar,
+    /// Notified when a build has ended.
+    built: Condvar,
     /// Called when a build has ended.
     listener: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -169,8 +172,8 @@ pub fn run<R>(
         times: CompileTimes { threads: cores, ..CompileTimes::default() },
         last: Instant::now(),
     };
-    let (state, changed, listener) = (Mutex::new(state), Condvar::new(), OnceLock::new());
-    let pipeline = Pipeline { build, meanwhile, ended, state, changed, listener };
+    let (state, to_build, built, listener) = (Mutex::new(state), Condvar::new(), Condvar::new(), OnceLock::new());
+    let pipeline = Pipeline { build, meanwhile, ended, state, to_build, built, listener };
     let result = thread::scope(|scope| {
         let _closing = Closing(&pipeline);
         for _ in 0..cores {
@@ -249,7 +252,7 @@ impl Drop for Closing<'_, '_> {
     fn drop(&mut self) {
         self.0.ended.store(true, Ordering::Relaxed);
         self.0.lock().closed = true;
-        self.0.changed.notify_all();
+        self.0.to_build.notify_all();
     }
 }
 
@@ -264,13 +267,15 @@ impl Pipeline<'_> {
         self.lock().times.threads
     }
 
-    /// Marks the build of this variant as wanted.
-    pub fn want(&self, variant: &Variant) {
+    /// Marks the builds of these variants as wanted.
+    pub fn want(&self, variants: &[Variant]) {
         let mut state = self.lock();
-        state.likely.retain(|likely| likely != variant);
-        state.want(variant);
+        state.likely.retain(|likely| !variants.contains(likely));
+        for variant in variants {
+            state.want(variant);
+        }
         drop(state);
-        self.changed.notify_all();
+        self.to_build.notify_all();
     }
 
     /// Sets the variants for idle cores, likeliest first, in place of the previous ones.
@@ -281,7 +286,7 @@ impl Pipeline<'_> {
         let mut state = self.lock();
         state.likely = variants.into_iter().filter(|variant| !state.knows(variant)).collect();
         drop(state);
-        self.changed.notify_all();
+        self.to_build.notify_all();
     }
 
     /// The build of a wanted variant, once it has ended; `None` at the deadline. `progress` gets the numbers of
@@ -295,7 +300,7 @@ impl Pipeline<'_> {
         let mut state = self.lock();
         state.tick();
         state.awaited = true;
-        self.changed.notify_all();
+        self.to_build.notify_all();
         let done = loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
@@ -309,8 +314,8 @@ impl Pipeline<'_> {
             let built = state.built.len() as u64;
             progress(built, built + (state.building.len() + state.wanted.len()) as u64);
             state = match left {
-                Some(left) => self.changed.wait_timeout(state, left).expect(NO_PANIC).0,
-                None => self.changed.wait(state).expect(NO_PANIC),
+                Some(left) => self.built.wait_timeout(state, left).expect(NO_PANIC).0,
+                None => self.built.wait(state).expect(NO_PANIC),
             };
         };
         state.tick();
@@ -347,7 +352,7 @@ impl Pipeline<'_> {
         let progress = (built, built + (state.building.len() + state.wanted.len()) as u64);
         drop(state);
         if began {
-            self.changed.notify_all();
+            self.to_build.notify_all();
         }
         progress
     }
@@ -384,7 +389,7 @@ impl Pipeline<'_> {
                 next = state.longest_likely();
             }
             let Some(variant) = next else {
-                state = self.changed.wait(state).expect(NO_PANIC);
+                state = self.to_build.wait(state).expect(NO_PANIC);
                 continue;
             };
             state.tick();
@@ -395,16 +400,22 @@ impl Pipeline<'_> {
             state = self.lock();
             state.tick();
             state.building.retain(|building| *building != variant);
-            state.compiles |= started.elapsed().as_secs_f64() > MATTERS;
+            if started.elapsed().as_secs_f64() > MATTERS && !state.compiles {
+                // From now on likely variants are built too.
+                state.compiles = true;
+                self.to_build.notify_all();
+            }
             let outcome = done.as_ref().ok().and_then(|done| done.as_ref().ok());
             state
                 .took
                 .push((variant.clone(), outcome.and_then(BuildOutcome::compile_time).unwrap_or(started.elapsed())));
             state.keep(variant, done);
-            self.changed.notify_all();
+            drop(state);
+            self.built.notify_all();
             if let Some(listener) = self.listener.get() {
                 listener();
             }
+            state = self.lock();
         }
     }
 

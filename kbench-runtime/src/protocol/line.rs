@@ -6,11 +6,11 @@ use serde::de::DeserializeOwned;
 
 use super::{CheckJob, Event, Request, SeedReport, Stage, TimeJob, Timing};
 
-/// The value of a line that begins with this tag, as [`Request`] and [`Event`] are written, read without it; `None` for
-/// any other line.
+/// The value of a line that begins with this tag, as [`Request`] and [`Event`] are written; `None` for any other line.
 fn tagged<T: DeserializeOwned>(line: &[u8], tag: &str) -> Option<T> {
-    let rest = line.strip_prefix(b"{\"type\":\"")?.strip_prefix(tag.as_bytes())?.strip_prefix(b"\",")?;
-    serde_json::from_slice(&[b"{", rest].concat()).ok()
+    line.strip_prefix(b"{\"type\":\"")?.strip_prefix(tag.as_bytes())?.strip_prefix(b"\",")?;
+    // The tag is a field like others that the type does not have.
+    serde_json::from_slice(line).ok()
 }
 
 #[derive(Deserialize)]

@@ -27,12 +27,14 @@ pub fn check_job(kernel: &Kernel, case: Case, reference: Reference) -> CheckJob 
 pub fn first_look(mut job: CheckJob) -> CheckJob {
     job.seeds.truncate(1);
     job.options.patterns.clear();
-    job
+    // Only the errors of patterns are compared with the sensitivity.
+    without_tolerance(job)
 }
 
 /// A check that does not measure the reference's sensitivity to errors of the inputs.
-pub fn without_tolerance(job: &CheckJob) -> CheckJob {
-    CheckJob { options: CheckOptions { tolerance: None, ..job.options.clone() }, ..job.clone() }
+pub fn without_tolerance(mut job: CheckJob) -> CheckJob {
+    job.options.tolerance = None;
+    job
 }
 
 /// Patterns with too large errors, if everything else is right: the errors may be within the reference's sensitivity to
@@ -66,12 +68,13 @@ impl Check<'_> {
     pub fn run(self, harness: &mut Harness<'_>, job: CheckJob, found: &mut Vec<String>) -> Result<ShapeErrors, Halt> {
         let Self { kernel, shape } = self;
         let is_again = job.options.passed_before;
-        let mut seeds = self.look(harness, without_tolerance(&job))?;
         // The sensitivity of the reference costs another run of it: only for patterns that it may excuse.
-        let patterns = if job.options.tolerance.is_some() { in_doubt(kernel, shape, &seeds) } else { Vec::new() };
-        if !patterns.is_empty() {
-            let options = CheckOptions { patterns, ..job.options.clone() };
-            for report in self.look(harness, CheckJob { seeds: Vec::new(), options, ..job })? {
+        let excused = job.options.tolerance.is_some().then(|| CheckJob { seeds: Vec::new(), ..job.clone() });
+        let mut seeds = self.look(harness, without_tolerance(job))?;
+        if let Some(mut job) = excused {
+            job.options.patterns = in_doubt(kernel, shape, &seeds);
+            let reports = if job.options.patterns.is_empty() { Vec::new() } else { self.look(harness, job)? };
+            for report in reports {
                 if let Some(seed) = seeds.iter_mut().find(|seed| seed.pattern == report.pattern) {
                     *seed = report;
                 }
@@ -161,7 +164,7 @@ mod tests {
         job.options = CheckOptions { patterns: vec![Pattern::Large], tolerance: Some(0.5), ..job.options };
         let look = first_look(job.clone());
         assert_eq!((&look.seeds, &look.options.patterns), (&vec![0], &vec![]));
-        let plain = without_tolerance(&job);
+        let plain = without_tolerance(job.clone());
         assert_eq!(
             (plain.seeds.len(), plain.options.tolerance, plain.options.patterns),
             (3, None, vec![Pattern::Large])

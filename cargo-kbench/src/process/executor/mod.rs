@@ -373,7 +373,7 @@ impl Executor {
         self.device()?;
         let worker = self.worker.as_mut().expect("started by device");
         // One write, so that a worker wakes up once for all.
-        let mut lines = Vec::new();
+        let mut lines = Vec::with_capacity(worker::USUAL);
         let mut fresh: Vec<&String> = Vec::new();
         for hash in blobs {
             if self.sent.contains(hash) || fresh.contains(&hash) {

@@ -32,6 +32,9 @@ const RUNNERS_GRACE: Duration = Duration::from_secs(3);
 const SILENCE: Duration = Duration::from_secs(5);
 const MISSED_BEATS: u32 = 4;
 
+/// Number of bytes that a job of a small kernel takes at most.
+pub(super) const USUAL: usize = 4 << 10;
+
 /// A running process that speaks JSON lines, in a process group of its own. Dropping it ends the process and all that
 /// it started.
 pub(crate) struct Worker {
@@ -165,7 +168,7 @@ impl Worker {
     }
 
     pub(crate) fn send(&mut self, request: &impl Serialize) {
-        let mut lines = Vec::new();
+        let mut lines = Vec::with_capacity(USUAL);
         add_line(request, &mut lines);
         self.send_bytes(lines);
     }

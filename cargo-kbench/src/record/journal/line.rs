@@ -11,6 +11,9 @@ const FIELD: &[u8] = b",\"sum\":\"";
 /// First bytes of the line of an evaluation.
 const EVALUATION: &[u8] = b"{\"record\":\"evaluation\",";
 
+/// Number of bytes that most lines need at most.
+const USUAL: usize = 4 << 10;
+
 /// Digits of the checksum.
 const DIGITS: usize = 16;
 
@@ -21,8 +24,13 @@ pub(super) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
 
 /// [`Record::Evaluation`] of this evaluation as a line, with a newline.
 pub(super) fn encode_evaluation(evaluation: &Evaluation) -> serde_json::Result<Vec<u8>> {
-    let object = serde_json::to_vec(evaluation)?;
-    Ok(sealed([EVALUATION, &object[1..]].concat()))
+    let mut line = Vec::with_capacity(USUAL);
+    let comma_at = EVALUATION.len() - 1;
+    line.extend(&EVALUATION[..comma_at]);
+    // The evaluation's opening brace gets the place of the comma.
+    serde_json::to_writer(&mut line, evaluation)?;
+    line[comma_at] = b',';
+    Ok(sealed(line))
 }
 
 /// The line of an object.

@@ -23,9 +23,7 @@ fn a_requested_variant_is_built_once_for_all_requests() {
         };
         let (taken, times) = run(&build, meanwhile, Duration::ZERO, &AtomicBool::new(false), |pipeline| {
             let variants = variants(20);
-            for variant in variants.iter().chain(&variants) {
-                pipeline.want(variant);
-            }
+            pipeline.want(&[&variants[..], &variants].concat());
             let take = |variant: &Variant| pipeline.take(variant, None, |_, _| ()).unwrap().unwrap().warnings;
             variants.iter().rev().map(take).collect::<Vec<_>>()
         })
@@ -42,7 +40,7 @@ fn the_first_asked_variant_that_is_built_is_taken_first() {
     run(&build, Meanwhile::Compile, Duration::ZERO, &AtomicBool::new(false), |pipeline| {
         let variants = variants(6);
         for variant in variants.iter().rev() {
-            pipeline.want(variant);
+            pipeline.want(std::slice::from_ref(variant));
         }
         while pipeline.lock().built.len() < variants.len() {
             thread::yield_now();
@@ -103,9 +101,7 @@ fn nothing_compiles_beside_a_measurement_on_the_same_cores() {
     };
     run(&build, Meanwhile::Rest, Duration::ZERO, &AtomicBool::new(false), |pipeline| {
         for round in variants(10).chunks(5) {
-            for variant in round {
-                pipeline.want(variant);
-            }
+            pipeline.want(round);
             pipeline.speculate(variants(30));
             for variant in round {
                 assert_eq!(active.load(Ordering::SeqCst), 0);
@@ -134,7 +130,7 @@ fn likely_variants_are_built_while_none_is_requested() {
     };
     run(&build, Meanwhile::Compile, Duration::ZERO, &AtomicBool::new(false), |pipeline| {
         let take = |variant: &Variant| {
-            pipeline.want(variant);
+            pipeline.want(std::slice::from_ref(variant));
             pipeline.take(variant, None, |_, _| ()).unwrap().unwrap();
         };
         take(&variants(1)[0]);
@@ -161,9 +157,7 @@ fn long_builds_start_first() {
     };
     run(&build, Meanwhile::Compile, Duration::ZERO, &AtomicBool::new(false), |pipeline| {
         let of = |indices: &[[u16; 2]]| indices.iter().map(|indices| Variant(indices.to_vec())).collect::<Vec<_>>();
-        for variant in of(&[[0, 0], [1, 0], [2, 0]]) {
-            pipeline.want(&variant);
-        }
+        pipeline.want(&of(&[[0, 0], [1, 0], [2, 0]]));
         for variant in of(&[[0, 0], [1, 0]]) {
             pipeline.take(&variant, None, |_, _| ()).unwrap().unwrap();
         }
@@ -195,9 +189,7 @@ fn waiting_for_a_build_ends_at_the_deadline() {
     };
     run(&build, Meanwhile::Compile, Duration::ZERO, &ended, |pipeline| {
         let variants = variants(3);
-        for variant in &variants {
-            pipeline.want(variant);
-        }
+        pipeline.want(&variants);
         let deadline = Instant::now() + Duration::from_millis(20);
         assert!(pipeline.take(&variants[0], Some(deadline), |_, _| ()).is_none());
         assert!(Instant::now() >= deadline);
@@ -210,7 +202,7 @@ fn waiting_for_a_build_ends_at_the_deadline() {
 fn a_panic_of_a_build_reaches_the_waiting_thread() {
     let build = |_: &Variant| -> Result<BuildOutcome, RunError> { panic!("a bug in the compiler's driver") };
     let _ = run(&build, Meanwhile::Compile, Duration::ZERO, &AtomicBool::new(false), |pipeline| {
-        pipeline.want(&Variant(vec![1]));
+        pipeline.want(&[Variant(vec![1])]);
         pipeline.take(&Variant(vec![1]), None, |_, _| ()).unwrap().map(drop)
     })
     .unwrap();

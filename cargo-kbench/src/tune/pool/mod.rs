@@ -314,11 +314,12 @@ impl Search<'_> {
                 News::Asked(Asked { variant, total }) => drop(desk.asked.insert(variant, total)),
                 News::AskedAll => desk.asks = false,
                 News::Built => {}
-                News::Said(at, Said::Ready) => {
+                News::Said(at, Said::Open) => {
                     desk.open.insert(at);
                     desk.idle.push(at);
                 }
                 News::Said(at, Said::Measured(task, evaluation)) => {
+                    desk.idle.push(at);
                     desk.measured_by.insert(task.subject.key().to_owned(), at);
                     if let Err(error) = self.measured(desk, &task.subject, evaluation, harness, reporter) {
                         failed = failed.or(Some(error));

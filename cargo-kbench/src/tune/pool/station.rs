@@ -48,9 +48,9 @@ pub(super) struct Task {
 
 /// Messages of a station.
 pub(super) enum Said {
-    /// The station is ready for a task.
-    Ready,
-    /// The station measured a task.
+    /// The station has a worker, and is ready for a task.
+    Open,
+    /// The station measured a task, and is ready for another.
     Measured(Box<Task>, Arc<Evaluation>),
     /// The worker is lost, and its task has to be measured by another. The station starts a worker again after this
     /// time; `None` if it does not.
@@ -90,9 +90,8 @@ impl<'a> Station<'a> {
         let mut undone = None;
         loop {
             let why = if self.is_open {
-                say(Said::Ready);
                 let Ok(task) = tasks.recv() else { return };
-                match self.evaluate(*task) {
+                match self.evaluate(task) {
                     Ok(said) => {
                         self.failures = 0;
                         say(said);
@@ -108,6 +107,7 @@ impl<'a> Station<'a> {
                 match self.open(model) {
                     Ok(()) => {
                         self.is_open = true;
+                        say(Said::Open);
                         continue;
                     }
                     Err(error) => error,
@@ -145,14 +145,14 @@ impl<'a> Station<'a> {
     }
 
     /// Measures a task; returns the task if the station has no worker any more.
-    fn evaluate(&mut self, mut task: Task) -> Result<Said, (Box<Task>, RunError)> {
+    fn evaluate(&mut self, mut task: Box<Task>) -> Result<Said, (Box<Task>, RunError)> {
         self.harness.worker.evaluates(Some(task.lost));
         let measured = task.subject.measure(&mut self.harness);
         task.lost = self.harness.worker.lost();
         self.harness.worker.evaluates(None);
         match measured {
-            Ok(evaluation) => Ok(Said::Measured(Box::new(task), Arc::new(evaluation))),
-            Err(error) => Err((Box::new(task), error)),
+            Ok(evaluation) => Ok(Said::Measured(task, Arc::new(evaluation))),
+            Err(error) => Err((task, error)),
         }
     }
 }
