@@ -27,6 +27,10 @@ use crate::space::Variant;
 use crate::tune::headroom::Headroom;
 use crate::tune::warm::WarmStart;
 
+/// Nanoseconds a launch from which on only variants that may win are in the finals, and the factor by which the others are slower.
+const LONG: f64 = 5e7;
+const HOPELESS: f64 = 1.5;
+
 /// A candidate with its record.
 #[derive(Clone)]
 pub(super) struct Tried {
@@ -328,6 +332,13 @@ impl<'a> Search<'a> {
         ranked
     }
 
+    /// Whether a long variant is so much slower than the best that it cannot win. Its checks and finals would take most of the time.
+    fn is_hopeless(&self, best: &Evaluation, evaluation: &Evaluation) -> bool {
+        let time = |of: &Evaluation| Some(of.p50()? / self.slowness.get(&of.key).copied().unwrap_or(1.0));
+        let far = |(best, time): (f64, f64)| time >= LONG && time > HOPELESS * best;
+        self.kernel.objectives == [Objective::P50] && time(best).zip(time(evaluation)).is_some_and(far)
+    }
+
     /// The K best variants that are different programs, best first.
     pub(super) fn best_distinct(&self) -> Vec<&Tried> {
         let mut best: Vec<&Tried> = Vec::new();
@@ -345,7 +356,10 @@ impl<'a> Search<'a> {
         let default = self.tried.iter().position(|tried| tried.candidate.is(&self.kernel.space.default));
         let mut keys: Vec<&str> = Vec::new();
         let mut places = Vec::new();
-        for place in self.ranked().into_iter().take_while(|_| self.kernel.objectives.len() == 1).chain(default) {
+        let ranked = if self.kernel.objectives.len() == 1 { self.ranked() } else { Vec::new() };
+        let best = ranked.first().map(|&place| &*self.tried[place].evaluation);
+        let may_win = |&place: &usize| !best.is_some_and(|best| self.is_hopeless(best, &self.tried[place].evaluation));
+        for place in ranked.iter().copied().take_while(may_win).chain(default) {
             let evaluation = &self.tried[place].evaluation;
             let is_known =
                 harness.results.evaluation(&evaluation.key).is_some_and(|(known, _)| known.checked == Checked::InFull);
@@ -393,7 +407,7 @@ impl<'a> Search<'a> {
         Ok(finalists)
     }
 
-    /// The K best variants with different machine code that pass the gates that judge a single candidate, best first.
+    /// The K best variants with different machine code that may win and pass the gates that judge a single candidate, best first.
     pub(super) fn finalists(
         &mut self,
         harness: &mut Harness<'_>,
@@ -405,7 +419,9 @@ impl<'a> Search<'a> {
         let mut finalists: Vec<Tried> = Vec::new();
         let mut unsound: BTreeMap<String, Rejection> = BTreeMap::new();
         for index in self.ranked() {
-            if finalists.len() == self.kernel.search.elite {
+            let best = finalists.first().map(|best| &*best.evaluation);
+            let may_win = !best.is_some_and(|best| self.is_hopeless(best, &self.tried[index].evaluation));
+            if finalists.len() == self.kernel.search.elite || !may_win {
                 break;
             }
             let Tried { candidate, evaluation } = &mut self.tried[index];

@@ -19,7 +19,7 @@ use crate::verify::session::{OnStage, Resources, Session};
 /// Largest number of launches a sample.
 pub(super) const LARGEST_BATCH: u32 = 1 << 16;
 
-/// Nanoseconds a launch from which on a search leaves the examination after the samples to the finals.
+/// Nanoseconds a launch from which on a search leaves all launches after the samples to the finals.
 const EXAMINED_BELOW: f64 = 5e7;
 
 /// The share of the device's memory that copies of inputs may take is one over this number.
@@ -146,6 +146,12 @@ impl<D: Device> MeasuredCase<D> {
         job.new_inputs.then_some(samples + self.new_launches)
     }
 
+    /// Whether a search leaves the launches after the samples, which are those of a long kernel, to the finals.
+    pub fn is_left_to_finals(&self, job: &TimeJob) -> bool {
+        let shortest = self.samples.iter().map(|sample| sample.nanoseconds).fold(f64::INFINITY, f64::min);
+        job.rank_only && shortest > EXAMINED_BELOW
+    }
+
     /// The outputs in memory.
     pub fn outputs(&self, resources: &mut Resources<D>) -> Result<Outputs, Failure> {
         let Resources { device, results, .. } = resources;
@@ -183,9 +189,7 @@ impl<D: Device> MeasuredCase<D> {
     pub fn examine(&mut self, run: &mut Run<'_, D>, examined_before: bool) -> Result<(), Failure> {
         run.heartbeat.enter(Stage::Compare);
         self.last_outputs = self.outputs(run.resources)?;
-        // A search leaves the examination of long kernels to the finals.
-        let shortest = self.samples.iter().map(|sample| sample.nanoseconds).fold(f64::INFINITY, f64::min);
-        if run.job.rank_only && shortest > EXAMINED_BELOW {
+        if self.is_left_to_finals(run.job) {
             return Ok(());
         }
         if !examined_before {

@@ -26,7 +26,8 @@ pub(super) struct OutputSnapshot {
     pub bytes: Vec<u8>,
 }
 
-/// Reports on the outputs of the last sample of a case that was cut short. It is not launched again: no kernel skips work to become slow.
+/// Reports on the outputs of the last sample of a case that is not launched again: it was cut short, since no kernel skips work to become
+/// slow, or the finals launch it again.
 pub(super) fn last_outputs<D: Device>(
     results: &mut ResultCache,
     case: &mut MeasuredCase<D>,

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::measure::statistics::{independent, percentile};
+use crate::measure::statistics::{Speedup, percentile};
 use crate::protocol::Convergence;
 
 /// Number of samples that are taken even if the time is up, and the smallest number whose range is an interval of their
@@ -107,17 +107,16 @@ impl Stopping {
         Look::Continue
     }
 
-    /// Whether the ratios of the first case to each other one are known precisely enough. Cases take turns, so a drift
-    /// or a disturbance of all of them does not matter here, as it does for a median.
+    /// Whether the ratios of the first case to each other one, as [`Speedup::of`] has them, are known precisely enough. Cases
+    /// take turns, so a drift or a disturbance of all of them does not matter here, as it does for a median; nor does it
+    /// matter that launches take one of two times, which a median never settles between.
     pub fn are_compared(&self, cases: &[&[f64]]) -> bool {
         let (Some(Convergence { precision, .. }), [first, others @ ..]) = (self.until, cases) else { return false };
         !others.is_empty()
             && others.iter().all(|other| {
-                let ratios: Vec<f64> = first.iter().zip(*other).map(|(one, other)| (one / other).ln()).collect();
-                // Correlated samples have less information.
-                let wider = (ratios.len() as f64 / independent(&ratios).max(1) as f64).sqrt();
-                let interval = median_interval(&ratios, self.error()).filter(|_| ratios.len() >= self.least);
-                interval.is_some_and(|(low, high)| wider * (high - low) / 2.0 <= precision)
+                let rounds = first.len().min(other.len());
+                let known = Speedup::precision(first, other, self.error()).filter(|_| rounds >= self.least);
+                known.is_some_and(|half| half <= precision)
             })
     }
 
@@ -191,7 +190,7 @@ pub fn median_interval(samples: &[f64], error: f64) -> Option<(f64, f64)> {
 
 #[cfg(test)]
 mod tests {
-    use rand::SeedableRng as _;
+    use rand::{RngExt as _, SeedableRng as _};
     use rand_chacha::ChaCha8Rng;
     use rand_distr::{Distribution as _, LogNormal};
 
@@ -293,6 +292,9 @@ mod tests {
         assert_eq!(Stopping::new(100, Some(UNTIL), 1).look(&[&drifting]), Look::Continue, "nothing to compare with");
         let wild: Vec<f64> = (0..100).map(|i| 1.0 + f64::from(i % 10)).collect();
         assert_eq!(Stopping::new(100, Some(UNTIL), 2).look(&[&drifting, &wild]), Look::Continue);
+        // The last turn of a program may be longer than that of the kernels.
+        assert!(stopping.are_compared(&[&drifting, &[&*twice, &[1e9]].concat()]));
+        assert!(!stopping.are_compared(&[&drifting[..99], &twice]), "99 rounds");
     }
 
     #[test]
@@ -333,6 +335,45 @@ mod tests {
         };
         let stopping = Stopping::new(100, Some(UNTIL), 1);
         assert!(stopping.is_converged(&halves(0.98)) && !stopping.is_converged(&halves(1.02)));
+    }
+
+    /// Rounds of two cases, the first with more noise, until `stopping` ends sampling.
+    fn compared(seed: u64, more: impl Fn(&mut ChaCha8Rng) -> f64) -> ([Vec<f64>; 2], Look) {
+        let noise = LogNormal::new(0.0, 0.005).unwrap();
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut stopping = Stopping::new(30, Some(UNTIL), 2);
+        let mut cases = [Vec::new(), Vec::new()];
+        loop {
+            while cases[0].len() < stopping.next() {
+                cases[0].push(101.0 * more(&mut rng));
+                cases[1].push(100.0 * noise.sample(&mut rng));
+            }
+            match stopping.look(&[&cases[0], &cases[1]]) {
+                Look::Continue => {}
+                ended => return (cases, ended),
+            }
+        }
+    }
+
+    #[test]
+    fn intervals_of_ratios_keep_their_coverage_under_the_stopping_rule() {
+        let skewed = |rng: &mut ChaCha8Rng| LogNormal::new(0.0, 0.02).unwrap().sample(rng);
+        // Launches take one of two times, 5 % apart: a median would lie on one of them and never be known.
+        let two_times = |rng: &mut ChaCha8Rng| if rng.random::<bool>() { 1.05 } else { 1.0 };
+        let noises: [(&str, f64, &dyn Fn(&mut ChaCha8Rng) -> f64); 2] =
+            [("skewed", 1.01, &skewed), ("two times", 1.01 * 1.05_f64.sqrt(), &two_times)];
+        for (name, truth, noise) in noises {
+            let runs: Vec<_> = (0..40).map(|seed| compared(seed, noise)).collect();
+            let covers = |([one, other], _): &&([Vec<f64>; 2], Look)| {
+                let speedup = Speedup::of(one, other).unwrap();
+                speedup.low <= truth && truth <= speedup.high
+            };
+            let covered = runs.iter().filter(covers).count();
+            let longest = runs.iter().map(|(cases, _)| cases[0].len()).max().unwrap();
+            assert!(runs.iter().all(|(_, ended)| *ended == Look::Converged), "{name}");
+            // Fewer than 32 of 40 intervals of 95 % cover the ratio once in three thousand times.
+            assert!(covered >= 32 && longest < 5000, "{name}: {covered} of 40, {longest} rounds at most");
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use kbench_runtime::driver::stopping;
+
 use super::{Gate, Trial, allowed, at_level};
 use crate::config::{BaselineKind, Kernel, Level, PerformanceBound};
 use crate::harness::{DeviceTimes, Event, Halt, Harness, Reporter, RunError};
@@ -110,11 +112,15 @@ pub fn compare_finalists(
     harness.counted_as(|times: &mut DeviceTimes| &mut times.time, compare)
 }
 
-/// Smallest number of samples in the finals, at most `usual`: enough for 0.1 s of the longest kernel.
+/// Smallest number of samples in the finals, at most `usual`: enough for 0.1 s of the longest kernel, but 30 of them, unless these
+/// take more than 1 s.
 fn fewest_of_finals(usual: u32, longest: f64) -> u32 {
     const ENOUGH: f64 = 1e8;
-    const FEWEST: u32 = 30;
-    ((ENOUGH / longest.max(1.0)).ceil() as u32).max(FEWEST).min(usual)
+    const FEWEST: f64 = 30.0;
+    const LONG_ENOUGH: f64 = 1e9;
+    let within = |nanoseconds: f64| (nanoseconds / longest.max(1.0)).ceil();
+    let fewest = within(ENOUGH).max(within(LONG_ENOUGH).min(FEWEST));
+    (fewest as u32).max(stopping::FEWEST as u32).min(usual)
 }
 
 /// The event of a comparison, with the longest duration of sampling.
@@ -136,7 +142,7 @@ mod tests {
     #[test]
     fn finals_of_long_launches_take_fewer_samples() {
         let fewest = |longest| fewest_of_finals(100, longest);
-        assert_eq!([1e3, 1e6, 2e6, 4e6, 1e9].map(fewest), [100, 100, 50, 30, 30]);
+        assert_eq!([1e3, 1e6, 2e6, 4e6, 3e7, 1e8, 1e9].map(fewest), [100, 100, 50, 30, 30, 10, 7]);
         assert_eq!((fewest(0.0), fewest_of_finals(8, 4e6)), (100, 8));
     }
 }

@@ -214,6 +214,56 @@ fn the_range_is_the_interval_below_twenty_rounds_and_no_more_from_there_on() {
 }
 
 #[test]
+fn the_precision_of_a_ratio_is_its_deviation_from_run_to_run() {
+    const ERROR: f64 = 0.025;
+    let ones = [1.0; 100];
+    let run = |seed: u64, n: usize| {
+        let samples = noisy(seed, n, 100.0);
+        (
+            Speedup::ratio_of(&samples, &ones[..n]).unwrap().ln(),
+            Speedup::precision(&samples, &ones[..n], ERROR).unwrap(),
+        )
+    };
+    for n in [20, 100] {
+        let runs: Vec<(f64, f64)> = (0..400).map(|seed| run(seed, n)).collect();
+        let squares = runs.iter().map(|(ratio, _)| (ratio - 100.0_f64.ln()).powi(2)).sum::<f64>();
+        let deviation = (squares / runs.len() as f64).sqrt();
+        // Correlations that are there by chance widen some of them.
+        let mean = runs.iter().map(|(_, half)| half / (-2.0 * ERROR.ln()).sqrt()).sum::<f64>() / runs.len() as f64;
+        assert!((0.95..1.4).contains(&(mean / deviation)), "{n}: {mean} {deviation}");
+        let missed = runs.iter().filter(|(ratio, half)| (ratio - 100.0_f64.ln()).abs() > *half).count();
+        assert!(missed <= 14, "{n}: {missed} of 400, where 10 are expected at most");
+    }
+}
+
+#[test]
+fn the_precision_of_few_rounds_is_their_range() {
+    let slow = [102.0, 100.0, 101.0, 100.0, 102.0, 101.0, 100.0, 9e9];
+    let range = 1.02_f64.ln() / 2.0;
+    let ones = [1.0; 7];
+    let precision = |n: usize, error| Speedup::precision(&slow[..n], &ones[..n.min(7)], error);
+    assert!((precision(7, 0.025).unwrap() - range).abs() < 1e-12);
+    assert!((precision(8, 0.025).unwrap() - range).abs() < 1e-12, "the eighth round has one side only");
+    assert_eq!(precision(6, 0.025), None, "six rounds lie on one side once in 32 times");
+    assert!(precision(7, 1.0 / 64.0).is_some() && precision(7, 1.0 / 65.0).is_none());
+    assert_eq!(Speedup::precision(&slow[..5], &ones[..5], 0.5), None);
+    assert_eq!(Speedup::precision(&[0.0; 7], &ones, 0.5), None);
+}
+
+#[test]
+fn outer_quarters_and_stretches_of_rounds_count_for_their_precision() {
+    let ones = [1.0; 200];
+    let precision = |samples: &[f64]| Speedup::precision(samples, &ones[..samples.len()], 0.025).unwrap();
+    let mut samples = noisy(1, 200, 100.0);
+    let calm = precision(&samples);
+    samples[17] = 1e9;
+    samples[91] = 1e-9;
+    assert!((precision(&samples) / calm - 1.0).abs() < 0.1, "an outlier is as any other sample of the outer quarters");
+    let stretched = precision(&stretches(1, 200));
+    assert!(stretched > 2.0 * calm, "{stretched} {calm}");
+}
+
+#[test]
 fn medians_of_resamples_agree_with_the_median_within_their_error() {
     let sorted: Vec<f64> = (0..1000).map(|i| f64::from(i) / 999.0).collect();
     for draws in [4, 5, 6, 7, 8, 9, 50, 51] {
