@@ -44,6 +44,22 @@ fn a_finalist_that_is_wrong_when_it_is_measured_again_is_out() {
 }
 
 #[test]
+fn a_long_variant_that_cannot_win_is_in_no_finals() {
+    let elite = |unit: &str, fault: &str| {
+        let times = "100 + 100 * (A == 0) + 20 * (A == 2) + 60 * (A == 3)";
+        let package = package(&format!("time_ns = '{unit} * ({times})'\n{fault}"), "elite = 3");
+        let (entry, said) = tuned(package.path(), &[]);
+        assert_eq!(entry["baselines"][0]["name"], "default", "{said}");
+        let elite = entry["elite"].as_array().unwrap().iter();
+        elite.map(|variant| variant["toggles"]["A"].as_i64().unwrap()).collect::<Vec<_>>()
+    };
+    // 0.16 s are more than 1.5 times 0.1 s, and less than 1.5 times 0.12 s.
+    assert_eq!(elite("1000000", ""), [1, 2]);
+    assert_eq!(elite("1000", ""), [1, 2, 3], "short launches");
+    assert_eq!(elite("1000000", "[[fault]]\nwhen = 'A == 1'\nkind = 'wrong'\n"), [2, 3]);
+}
+
+#[test]
 fn a_finalist_that_is_faster_than_possible_is_out() {
     // 256 floats are 1 KiB: at the 128 bytes a nanosecond of this device they take 8 ns.
     let package = package("time_ns = '20000 - 6666.3333 * A'\n", "elite = 2");

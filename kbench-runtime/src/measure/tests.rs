@@ -202,6 +202,27 @@ fn rank_only_takes_fewer_samples_of_a_long_kernel() {
 }
 
 #[test]
+fn a_search_checks_a_long_kernel_by_its_last_sample() {
+    let timed = |time_ns: f64, fault: &str, rank_only: bool| {
+        let model = format!(r#"{{"time_ns":{time_ns},"fault":{fault}}}"#);
+        let mut session = Session::new(FakeDevice::open(0), None);
+        let mut check = FakeCase::default().check(&mut session);
+        check.case.sequence.blob = testing::blob(&mut session, model.as_bytes());
+        let cases = vec![TimedCase { case: check.case, reference: check.reference }];
+        let mut launches = 0;
+        let count = &mut |stage| launches += u32::from(stage == Stage::Launch);
+        let timing = session.time(&TimeJob { rank_only, ..job(cases, CacheMode::Cold) }, count).unwrap().remove(0);
+        (timing, launches)
+    };
+    let (long, before) = timed(6e7, "null", true);
+    testing::assert_clean(&long.after);
+    assert_eq!(timed(6e7, r#""wrong""#, true).0.after.outputs[0].bad, 1000);
+    // Loading and unloading the kernel; in the finals also launches after the samples.
+    assert_eq!(before, 2);
+    assert!(timed(6e7, "null", false).1 > 2 && timed(4e7, "null", true).1 > 2);
+}
+
+#[test]
 fn cases_stop_together() {
     let mut session = Session::new(FakeDevice::open(0), None);
     let mut case = |model: &str| {
