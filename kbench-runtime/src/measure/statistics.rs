@@ -266,7 +266,7 @@ impl Speedup {
     /// Half the width of an interval that misses the logarithm of [`Speedup::of`]'s ratio with a probability of at most `error`, without
     /// the bootstrap, which takes long. `None` if the rounds are too few for that.
     ///
-    /// The standard deviation is that of a trimmed mean, by the winsorised variance of the ratios (Tukey and McLaughlin, 1963). Correlated
+    /// The standard deviation is that of a trimmed mean, by the winsorised variance of the ratios. Correlated
     /// rounds count as fewer. A normal variable is beyond √(-2 ln error) standard deviations with less than the error's probability, and of
     /// 20 rounds and an error of 2.5 % this is still more than Student's distribution of their middle half asks for. Of fewer rounds
     /// the interval is their range.

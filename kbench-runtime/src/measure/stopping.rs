@@ -337,6 +337,8 @@ mod tests {
         assert!(stopping.is_converged(&halves(0.98)) && !stopping.is_converged(&halves(1.02)));
     }
 
+    type Noise<'n> = &'n dyn Fn(&mut ChaCha8Rng) -> f64;
+
     /// Rounds of two cases, the first with more noise, until `stopping` ends sampling.
     fn compared(seed: u64, more: impl Fn(&mut ChaCha8Rng) -> f64) -> ([Vec<f64>; 2], Look) {
         let noise = LogNormal::new(0.0, 0.005).unwrap();
@@ -360,7 +362,7 @@ mod tests {
         let skewed = |rng: &mut ChaCha8Rng| LogNormal::new(0.0, 0.02).unwrap().sample(rng);
         // Launches take one of two times, 5 % apart: a median would lie on one of them and never be known.
         let two_times = |rng: &mut ChaCha8Rng| if rng.random::<bool>() { 1.05 } else { 1.0 };
-        let noises: [(&str, f64, &dyn Fn(&mut ChaCha8Rng) -> f64); 2] =
+        let noises: [(&str, f64, Noise<'_>); 2] =
             [("skewed", 1.01, &skewed), ("two times", 1.01 * 1.05_f64.sqrt(), &two_times)];
         for (name, truth, noise) in noises {
             let runs: Vec<_> = (0..40).map(|seed| compared(seed, noise)).collect();
