@@ -73,12 +73,11 @@ fn check_in_full(
     }
     let check = |shape: usize| Check { kernel, shape: &kernel.shapes[shape].name };
     let mut errors = Vec::new();
-    for (shape, job) in jobs.checks {
-        errors.push(check(shape).run(harness, job, warnings)?);
+    for (shape, job) in &jobs.checks {
+        errors.push(check(*shape).run(harness, job.clone(), warnings)?);
     }
-    let more = jobs.more.into_iter().map(|(shape, _, after)| (shape, after));
-    for (shape, after) in std::iter::once((kernel.search.shape, jobs.after)).chain(more) {
-        check(shape).run_after(harness, after)?;
+    for (shape, _) in &jobs.times {
+        check(*shape).run_after(harness, jobs.after(*shape, &kernel.gates.correctness))?;
     }
     warnings.sort();
     warnings.dedup();

@@ -2,7 +2,7 @@
 
 use kbench_runtime::protocol::{CheckJob, CheckOptions, TensorSpec, TimeJob, TimedCase};
 
-use crate::config::Objective;
+use crate::config::{CorrectnessLimits, Objective};
 use crate::gates::correctness::{check_job, tolerance};
 use crate::gates::performance::{Demand, time_job};
 use crate::harness::{Built, Candidate, Halt, Harness, References, no_geometry};
@@ -11,18 +11,14 @@ use crate::harness::{Built, Candidate, Halt, Harness, References, no_geometry};
 const CHECK_ONLY_SEEDS: usize = 2;
 
 /// The jobs of one evaluation.
-#[derive(Clone)]
 pub(super) struct Jobs {
     /// Checks before timing, cheapest first, with the indices of their shapes.
     pub checks: Vec<(usize, CheckJob)>,
-    /// The timing at the search's shape.
-    pub time: TimeJob,
+    /// Timings with the indices of their shapes, the search's shape first. They lack the cases, which are those of the
+    /// checks: see [`timed`](Self::timed).
+    pub times: Vec<(usize, TimeJob)>,
     /// The work of a launch at the search's shape.
     pub demand: Demand,
-    /// The check after timing, on inputs that the kernel has not seen.
-    pub after: CheckJob,
-    /// Timings and checks at the other shapes of a mean objective.
-    pub more: Vec<(usize, TimeJob, CheckJob)>,
 }
 
 impl Jobs {
@@ -33,8 +29,8 @@ impl Jobs {
         let variant = &candidate.variant;
         let Harness { context, worker, references, .. } = harness;
         let mut checks = Vec::new();
-        let mut timed = None;
-        let mut more = Vec::new();
+        let mut times = Vec::new();
+        let mut demand = None;
         for &shape in context.builder.shapes() {
             let point = context.point(shape, variant);
             let case = point.case(&kernel.implementation, built.artifact(shape), &context.files);
@@ -46,18 +42,12 @@ impl Jobs {
             } else {
                 job.options.naive = References::naive(context, worker, shape, variant)?;
             }
-            let is_main = shape == kernel.search.shape;
-            if is_main || context.mean_shapes().any(|of_mean| of_mean == shape) {
-                let case = TimedCase { case: job.case.clone(), reference: job.reference.clone() };
-                let options = CheckOptions { passed_before: true, ..job.options.clone() };
-                let after = CheckJob { seeds: vec![limits.seeds.into()], options, ..job.clone() };
-                let mut time = time_job(kernel, vec![case]);
-                if is_main {
-                    time.energy = context.objectives.contains(&Objective::Energy);
-                    timed = Some((time, after, Demand::new(&job.case.tensors, point.work())));
-                } else {
-                    more.push((shape, time, after));
-                }
+            if shape == kernel.search.shape {
+                let energy = context.objectives.contains(&Objective::Energy);
+                times.insert(0, (shape, TimeJob { energy, ..time_job(kernel, Vec::new()) }));
+                demand = Some(Demand::new(&job.case.tensors, point.work()));
+            } else if context.mean_shapes().any(|of_mean| of_mean == shape) {
+                times.push((shape, time_job(kernel, Vec::new())));
             }
             checks.push((shape, job));
         }
@@ -68,12 +58,27 @@ impl Jobs {
             job.options.patterns.clone_from(&limits.patterns);
             job.options.tolerance = Some(tolerance(limits, &kernel.tensors));
         }
-        let (time, after, demand) = timed.expect("the search's shape is one of the builder's");
-        Ok(Jobs { checks, time, demand, after, more })
+        let demand = demand.expect("the search's shape is one of the builder's");
+        Ok(Jobs { checks, times, demand })
     }
 
-    /// The timings.
-    pub fn times_mut(&mut self) -> impl Iterator<Item = &mut TimeJob> {
-        std::iter::once(&mut self.time).chain(self.more.iter_mut().map(|(_, time, _)| time))
+    /// Place of a shape among the checks.
+    pub fn place(&self, shape: usize) -> usize {
+        self.checks.iter().position(|(other, _)| *other == shape).expect("each timed shape is checked")
+    }
+
+    /// A timing with its case.
+    pub fn timed(&self, (shape, job): &(usize, TimeJob)) -> TimeJob {
+        let CheckJob { case, reference, .. } = &self.checks[self.place(*shape)].1;
+        let cases = vec![TimedCase { case: case.clone(), reference: reference.clone() }];
+        TimeJob { cases, ..job.clone() }
+    }
+
+    /// The check after the timing at a shape, on inputs that the kernel has not seen.
+    pub fn after(&self, shape: usize, limits: &CorrectnessLimits) -> CheckJob {
+        let check = &self.checks[self.place(shape)].1;
+        let naive = check.options.naive.clone();
+        let options = CheckOptions { naive, passed_before: true, ..CheckOptions::default() };
+        CheckJob { seeds: vec![limits.seeds.into()], options, ..check.clone() }
     }
 }

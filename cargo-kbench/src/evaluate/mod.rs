@@ -119,8 +119,10 @@ pub fn prepare(
     match outcome.result {
         Ok(built) => {
             evaluation.builds = built.records(kernel);
-            match caught(Subject::new(harness, candidate, built, evaluation.clone(), race))? {
-                Ok(subject) => {
+            match caught(jobs(harness, candidate, &built, &evaluation.warnings, race))? {
+                Ok((jobs, key)) => {
+                    evaluation.key = key;
+                    let subject = Subject { candidate: candidate.clone(), built, race, jobs, evaluation };
                     return Ok(match subject.cached(harness)? {
                         Some(cached) => Prepared::Cached(cached),
                         None => Prepared::ToMeasure(Box::new(subject)),
@@ -148,29 +150,29 @@ pub struct Subject {
     evaluation: Evaluation,
 }
 
-impl Subject {
-    /// The jobs of a candidate and the key of its evaluation. A rejection here needs no measurement.
-    fn new(
-        harness: &mut Harness<'_>,
-        candidate: &Candidate,
-        built: Built,
-        mut evaluation: Evaluation,
-        race: Option<Race>,
-    ) -> Result<Self, Halt> {
-        objectives::of_resources(&harness.context, candidate, &built)?;
-        let mut jobs = Jobs::new(harness, candidate, &built)?;
-        // Times of a search are judged in the finals.
-        for job in jobs.times_mut() {
-            (job.rank_only, job.new_inputs) = (race.is_some(), race.is_none());
-        }
-        // The key does not depend on the time to beat: see `serves`.
-        evaluation.key = key(harness, &jobs, &built, &evaluation.warnings)?;
-        for build in &built.builds {
-            harness.worker.add_blob(&build.artifact.hash, &build.artifact.code);
-        }
-        Ok(Self { candidate: candidate.clone(), built, race, jobs, evaluation })
+/// The jobs of a built candidate and the key of its evaluation. A rejection here needs no measurement.
+fn jobs(
+    harness: &mut Harness<'_>,
+    candidate: &Candidate,
+    built: &Built,
+    warnings: &[String],
+    race: Option<Race>,
+) -> Result<(Jobs, String), Halt> {
+    objectives::of_resources(&harness.context, candidate, built)?;
+    let mut jobs = Jobs::new(harness, candidate, built)?;
+    // Times of a search are judged in the finals.
+    for (_, job) in &mut jobs.times {
+        (job.rank_only, job.new_inputs) = (race.is_some(), race.is_none());
     }
+    // The key does not depend on the time to beat: see `serves`.
+    let key = key(harness, &jobs, built, warnings)?;
+    for build in &built.builds {
+        harness.worker.add_blob(&build.artifact.hash, &build.artifact.code);
+    }
+    Ok((jobs, key))
+}
 
+impl Subject {
     /// Key of the evaluation; another candidate has the same key if it is the same program.
     pub fn key(&self) -> &str {
         &self.evaluation.key
@@ -251,19 +253,18 @@ impl Subject {
     /// Runs the jobs, cheapest first, until one rejects the candidate.
     fn run(&self, harness: &mut Harness<'_>, evaluation: &mut Evaluation) -> Result<(), Halt> {
         let kernel = harness.kernel();
-        let Jobs { checks, time, demand, after, more } = &self.jobs;
+        let Self { jobs, .. } = self;
         let in_full = evaluation.checked == Checked::InFull;
-        for (shape, job) in checks {
+        for (shape, job) in &jobs.checks {
             let job = if in_full { job.clone() } else { first_look(job.clone()) };
             let check = Check { kernel, shape: &kernel.shapes[*shape].name };
             evaluation.errors.push(check.run(harness, job, &mut evaluation.warnings)?);
         }
         // Only a search with one shape has a cutoff.
         let cutoff_ns = self.cutoff_ns(harness);
-        let more = more.iter().map(|(shape, time, after)| (*shape, time, after));
-        for (shape, time, after) in std::iter::once((kernel.search.shape, time, after)).chain(more) {
+        for timed @ &(shape, _) in &jobs.times {
             let name = &kernel.shapes[shape].name;
-            let job = TimeJob { cutoff_ns, ..time.clone() };
+            let job = TimeJob { cutoff_ns, ..jobs.timed(timed) };
             let (timing, energy) = measure_time(harness, name, job, &mut evaluation.warnings)?;
             if timing.is_cut_short() {
                 // Sampling was stopped: the variant is too slow, and other findings do not matter.
@@ -276,13 +277,13 @@ impl Subject {
                 evaluation.more_timings.push(timing);
             }
             if in_full {
-                Check { kernel, shape: name }.run_after(harness, after.clone())?;
+                Check { kernel, shape: name }.run_after(harness, jobs.after(shape, &kernel.gates.correctness))?;
             }
         }
         application::measure(harness, &self.candidate, evaluation)?;
         // Times of a search are judged in the finals: a search measures no ceilings.
         if let (Some(timing), None) = (&evaluation.timing, self.race)
-            && let Some(rejection) = impossible(harness, demand, timing)?
+            && let Some(rejection) = impossible(harness, &jobs.demand, timing)?
         {
             return Err(rejection.into());
         }
@@ -299,7 +300,7 @@ pub fn yardstick_job(harness: &mut Harness<'_>, candidate: &Candidate) -> Result
         harness.worker.add_blob(&build.artifact.hash, &build.artifact.code);
     }
     // Exactly the table's number of samples, so that a round is short.
-    Ok(jobs.ok().map(|jobs| TimeJob { rank_only: true, until: None, ..jobs.time }))
+    Ok(jobs.ok().map(|jobs| TimeJob { rank_only: true, until: None, ..jobs.timed(&jobs.times[0]) }))
 }
 
 /// Key of everything that the record depends on. `warnings` are findings on the build by limits of this table.
@@ -318,10 +319,9 @@ fn key(harness: &mut Harness<'_>, jobs: &Jobs, built: &Built, warnings: &[String
     )?;
     let named = Named { built: &built.builds };
     let checks: Vec<CheckJob> = jobs.checks.iter().map(|(_, job)| named.check(job)).collect();
-    let more = jobs.more.iter().map(|(_, time, after)| (named.time(time), named.check(after)));
-    let more: Vec<_> = more.collect();
-    let (time, after) = (named.time(&jobs.time), named.check(&jobs.after));
-    let jobs = (checks, time, after, more, answers);
+    // The checks after timing follow from those before and from the limits.
+    let times: Vec<_> = jobs.times.iter().map(|(shape, job)| (jobs.place(*shape), job)).collect();
+    let jobs = (checks, times, answers);
     let circumstances = harness.context.circumstances();
     Ok(fingerprint::of("evaluation", &(circumstances, jobs, &kernel.gates.correctness, warnings)))
 }

@@ -1,6 +1,7 @@
 //! The encoding of values for fingerprints.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::Serialize;
 use serde::ser::{self, Serializer};
@@ -25,7 +26,8 @@ struct Written {
     bytes: Vec<u8>,
     /// Places of the entries of all maps that are not closed.
     entries: Vec<usize>,
-    /// Memory to sort a map in.
+    /// Memory to sort a map in: places of its entries, and their bytes.
+    order: Vec<Range<usize>>,
     sorted: Vec<u8>,
 }
 
@@ -57,16 +59,17 @@ impl Written {
 
     /// Sorts the entries of a map, the last ones: no encoded key is the beginning of another, so entries sort as their keys do.
     fn sort(&mut self, before: usize) {
-        let Self { bytes, entries, sorted } = self;
+        let Self { bytes, entries, order, sorted } = self;
         let entries_of = entries.get(before..).unwrap_or_default();
         if let Some(&first) = entries_of.first() {
             let ends = entries_of.iter().skip(1).copied().chain([bytes.len()]);
-            let mut slices: Vec<&[u8]> = entries_of.iter().zip(ends).map(|(&start, end)| &bytes[start..end]).collect();
-            if !slices.is_sorted() {
-                slices.sort_unstable();
+            order.clear();
+            order.extend(entries_of.iter().zip(ends).map(|(&start, end)| start..end));
+            if !order.is_sorted_by_key(|entry| &bytes[entry.clone()]) {
+                order.sort_unstable_by(|a, b| bytes[a.clone()].cmp(&bytes[b.clone()]));
                 sorted.clear();
-                for slice in slices {
-                    sorted.extend_from_slice(slice);
+                for entry in order {
+                    sorted.extend_from_slice(&bytes[entry.clone()]);
                 }
                 bytes[first..].copy_from_slice(sorted);
             }
