@@ -40,6 +40,15 @@ fn exit_code_is_that_of_the_verdict() {
 }
 
 #[test]
+fn a_rejected_kernel_is_not_compared_with_its_baselines() {
+    let run = kbench("gate", [&"c-worse-than-naive".to_owned()]);
+    run.assert_exit(1);
+    assert!(!run.stdout.contains(r#""reason":"comparison""#), "{}", run.stdout);
+    let passed = kbench_with("gate", [&"c-partial-sums".to_owned()], &["--variant", "PARTS=2"]);
+    assert!(passed.stdout.contains(r#""reason":"comparison""#), "{}", passed.stdout);
+}
+
+#[test]
 fn build_gives_the_verdicts_that_need_no_device() {
     let mut expected = expected("");
     if !nvcc_is_there() {
