@@ -164,9 +164,12 @@ fn a_winner_that_misses_a_denied_limit_fails_the_run() {
     at_level("deny");
     assert_shown!(shown(package.path(), &["autotune", "-q"]));
     assert!(package.path().join("elite.json").exists(), "it is the best that there is");
+    let report = || shown(package.path(), &["report", "--format", "md"]);
+    assert!(report().contains("- Limit missed: "), "{}", report());
     at_level("warn");
     let said = shown(package.path(), &["autotune", "-q"]);
     assert!(said.starts_with("exit 0") && said.contains("Missed performance/too-slow"), "{said}");
+    assert!(report().contains("- Limit missed (a warning): "), "{}", report());
     at_level("allow");
     let said = shown(package.path(), &["autotune", "-q"]);
     assert!(said.starts_with("exit 0") && !said.contains("Missed"), "{said}");

@@ -75,6 +75,16 @@ fn forget(package: &Path) {
 }
 
 #[test]
+fn a_rejected_default_is_counted_in_the_part_that_it_belongs_to() {
+    let package = package("time_ns = '20000 - 1000 * A'\n[[fault]]\nwhen = 'A == 0 and B == 0'\nkind = 'wrong'\n");
+    let rejected = |[elite, _]: &[PathBuf; 2]| {
+        read(elite)["kernels"][0]["search"]["rejected"]["correctness/wrong"].as_u64().unwrap_or(0)
+    };
+    // Every part evaluates the default.
+    assert_eq!(parts(package.path(), 3).iter().map(rejected).sum::<u64>(), 4);
+}
+
+#[test]
 fn parts_merge_in_any_order_to_the_result_of_one_run() {
     let package = package(EXACT);
     let folder = package.path();
