@@ -5,7 +5,7 @@ use rand::RngExt as _;
 
 use super::adjusted::AdjustedSample;
 use super::case::MeasuredCase;
-use super::pairs::{LONG, MOST_LONG_PAIRS, Pairs};
+use super::pairs::{LONG, FIRST_LOOK, Pairs};
 use super::run::Run;
 use super::sampling::{InputChoice, PIECES};
 use crate::device::{Device, Write};
@@ -129,7 +129,7 @@ impl<D: Device> MeasuredCase<D> {
     fn on_new_and_known_inputs(&mut self, run: &mut Run<'_, D>, forget: bool) -> Result<Pairs, Failure> {
         let mut on_new: Vec<AdjustedSample> =
             self.samples.iter().filter(|sample| sample.on_new_inputs).copied().collect();
-        on_new.truncate(if self.is_long() && !forget { MOST_LONG_PAIRS } else { 0 });
+        on_new.truncate(if self.is_long() && !forget { FIRST_LOOK } else { 0 });
         let mut pairs = Pairs::default();
         while self.can_rotate && !pairs.is_settled() {
             let set = pairs.len() % self.sets.len();

@@ -6,12 +6,12 @@ use crate::data::quantile::quantile;
 /// Number of pairs that are enough for most kernels.
 const FEWEST_PAIRS: usize = 3;
 
-/// Numbers of pairs after which suspicious times are looked at: the first is the smallest number that can be proof, the last the largest
-/// number of pairs. On shared cores launches of the same work are slow many times in a row, so that proof may need many pairs.
-const LOOKS: [usize; 3] = [MOST_LONG_PAIRS, 44, 88];
+/// Smallest number of pairs that can be proof.
+pub(super) const FIRST_LOOK: usize = 14;
 
-/// Largest number of pairs of a long kernel that was not disturbed.
-pub(super) const MOST_LONG_PAIRS: usize = 14;
+/// Numbers of pairs after which suspicious times are looked at; the last is the largest number of pairs. On shared cores launches of the
+/// same work are slow many times in a row, so that proof may need many pairs.
+const LOOKS: [usize; 3] = [FIRST_LOOK, 44, 88];
 
 /// Nanoseconds a launch from which on a kernel is long: noise is then a small part of its time, and a batch is one launch, which finds
 /// poison. One test of each kind is enough for a long kernel.
@@ -60,7 +60,8 @@ impl Pairs {
         if self.len() == fewest {
             return quantile(&self.work, 0.5) < SUSPICIOUS * quantile(&self.could_skip, 0.5);
         }
-        self.len() >= self.most() || LOOKS.contains(&self.len()) && (!self.is_suspicious() || self.are_apart())
+        let is_last = self.len() >= LOOKS[LOOKS.len() - 1];
+        is_last || LOOKS.contains(&self.len()) && (!self.is_suspicious() || self.are_apart())
     }
 
     /// The ratio of the lower quartiles. Noise makes launches slower, so that fast launches are the most accurate.
@@ -96,10 +97,6 @@ impl Pairs {
 
     fn is_long(&self) -> bool {
         quantile(&self.work, 0.0) >= LONG
-    }
-
-    fn most(&self) -> usize {
-        if self.disturbed || !self.is_long() { LOOKS[LOOKS.len() - 1] } else { MOST_LONG_PAIRS }
     }
 }
 
@@ -170,8 +167,16 @@ mod tests {
     fn skipped_work_shows_on_a_busy_machine_too() {
         let busy = pairs(LOOKS[1], |pair| (1e6, if pair.is_multiple_of(5) { 2e6 } else { 1e3 }), true);
         assert!(busy.is_settled() && busy.are_apart());
-        let quiet = pairs(MOST_LONG_PAIRS, |_| (1e6, 1e3), false);
+        let quiet = pairs(FIRST_LOOK, |_| (1e6, 1e3), false);
         assert!(quiet.is_settled() && quiet.are_apart());
+    }
+
+    #[test]
+    fn one_slow_launch_does_not_hide_skipped_work_of_a_long_kernel() {
+        let times = |pair: usize| (4.0 * LONG, if pair == 5 { 5.0 * LONG } else { LONG });
+        assert!(!pairs(FIRST_LOOK, times, false).is_settled());
+        let more = pairs(LOOKS[1], times, false);
+        assert!(more.is_settled() && more.are_apart());
     }
 
     #[test]
