@@ -108,7 +108,8 @@ fn ties_are_decided_without_times() {
 #[test]
 fn a_winner_has_its_own_warnings_and_a_search_to_the_end_is_not_cut_off() {
     let model = "time_ns = '20000 - 1000 * A'\nresources = { registers = '32 + A' }\n";
-    let limit = "elite = 2\n[package.metadata.kbench.kernels.model.gates.resources]\nlevel = 'warn'\nmax_registers = 32";
+    let limit =
+        "elite = 2\n[package.metadata.kbench.kernels.model.gates.resources]\nlevel = 'warn'\nmax_registers = 32";
     let (entry, said) = tuned(package(model, limit).path(), &[]);
     assert_eq!(winner(&entry), 3, "{said}");
     assert!(said.contains("35 registers") && !said.contains("34 registers"), "the second's are not shown: {said}");

@@ -5,7 +5,7 @@ use rand::RngExt as _;
 
 use super::adjusted::AdjustedSample;
 use super::case::MeasuredCase;
-use super::pairs::{LONG, FIRST_LOOK, Pairs};
+use super::pairs::{FIRST_LOOK, LONG, Pairs};
 use super::run::Run;
 use super::sampling::{InputChoice, PIECES};
 use crate::device::{Device, Write};

@@ -1,0 +1,228 @@
+//! Tests of the stopping rules.
+
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution as _, LogNormal};
+
+use super::*;
+use crate::measure::statistics::Summary;
+
+const UNTIL: Convergence = Convergence { precision: 0.005, max_seconds: 1e6, max_samples: 10_000 };
+
+#[test]
+fn intervals_of_order_statistics_are_those_of_the_tables() {
+    let samples: Vec<f64> = (1..=100).map(f64::from).collect();
+    // Ranks of the 95 % interval of a median, as in tables.
+    assert_eq!(median_interval(&samples[..6], 0.05), Some((1.0, 6.0)));
+    assert_eq!(median_interval(&samples[..20], 0.05), Some((6.0, 15.0)));
+    assert_eq!(median_interval(&samples, 0.05), Some((40.0, 61.0)));
+    assert_eq!(median_interval(&samples[..5], 0.05), None);
+    assert_eq!(median_interval(&[], 0.05), None);
+    assert_eq!(median_interval(&samples[..10], 2.0 * RACE_ERROR), Some((1.0, 10.0)));
+    assert_eq!(median_interval(&samples[..9], 2.0 * RACE_ERROR), None, "nine of nine prove too little");
+    let many: Vec<f64> = (0..10_000).map(f64::from).collect();
+    let (low, high) = median_interval(&many, 0.05).unwrap();
+    assert!((high - low - 196.0).abs() < 4.0, "{low} {high}");
+}
+
+/// Samples of a skewed distribution with a median of 100, until `stopping` ends sampling.
+fn run(seed: u64, sigma: f64, drift: f64) -> (Vec<f64>, Look) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let noise = LogNormal::new(0.0, sigma).unwrap();
+    let mut stopping = Stopping::new(100, Some(UNTIL), 1);
+    let mut samples: Vec<f64> = Vec::new();
+    loop {
+        while samples.len() < stopping.next() {
+            let at = samples.len() as f64;
+            samples.push(100.0 * (1.0 + drift * at) * noise.sample(&mut rng));
+        }
+        match stopping.look(&[&samples]) {
+            Look::Continue => {}
+            ended => return (samples, ended),
+        }
+    }
+}
+
+#[test]
+fn noise_takes_as_many_samples_as_it_needs() {
+    let (calm, ended) = run(1, 0.005, 0.0);
+    assert_eq!((calm.len(), ended), (100, Look::Converged));
+    let (noisy, ended) = run(1, 0.04, 0.0);
+    assert_eq!(ended, Look::Converged);
+    assert!((300..4000).contains(&noisy.len()), "{}", noisy.len());
+    let summary = Summary::of(&noisy).unwrap();
+    assert!((summary.p50_high - summary.p50_low) / 2.0 <= 0.005 * summary.p50);
+    let (hopeless, ended) = run(1, 1.0, 0.0);
+    assert_eq!((hopeless.len(), ended), (10_000, Look::Exhausted));
+}
+
+#[test]
+fn a_drift_does_not_converge() {
+    let (samples, ended) = run(1, 0.0005, 0.0005);
+    assert_eq!((samples.len(), ended), (10_000, Look::Exhausted));
+}
+
+#[test]
+fn intervals_keep_their_coverage_under_the_stopping_rule() {
+    let covered = (0..100)
+        .filter(|seed| {
+            let summary = Summary::of(&run(*seed, 0.03, 0.0).0).unwrap();
+            summary.p50_low <= 100.0 && 100.0 <= summary.p50_high
+        })
+        .count();
+    // Fewer than 86 of 100 intervals of 95 % cover the median once in four thousand times.
+    assert!(covered >= 86, "{covered} of 100");
+}
+
+#[test]
+fn sampling_ends_when_all_cases_converge_or_time_is_over() {
+    let calm = vec![1.0; 100];
+    let wild: Vec<f64> = (0..100).map(|i| 1.0 + f64::from(i % 10)).collect();
+    let mut stopping = Stopping::new(100, Some(UNTIL), 2);
+    assert_eq!(stopping.look(&[&calm, &wild]), Look::Continue);
+    assert_eq!(stopping.next(), 150);
+    assert!(stopping.is_converged(&calm) && !stopping.is_converged(&wild));
+    let over = Convergence { max_seconds: 0.0, ..UNTIL };
+    let mut stopping = Stopping::new(100, Some(over), 1);
+    assert!(!stopping.is_late(6) && stopping.is_late(7));
+    assert_eq!(stopping.look(&[&wild]), Look::Exhausted);
+    assert_eq!(Stopping::new(20, None, 1).look(&[&calm]), Look::Exhausted, "as many as asked for");
+}
+
+#[test]
+fn a_comparison_converges_by_ratios_although_times_drift() {
+    let (noise, _) = run(1, 0.005, 0.0);
+    let drifting: Vec<f64> = noise.iter().enumerate().map(|(at, noise)| noise * (1.0 + 0.003 * at as f64)).collect();
+    let twice: Vec<f64> = drifting.iter().zip(run(2, 0.005, 0.0).0).map(|(one, noise)| one * noise / 50.0).collect();
+    let mut stopping = Stopping::new(100, Some(UNTIL), 2);
+    assert!(!stopping.is_converged(&drifting) && stopping.are_compared(&[&drifting, &twice]));
+    assert_eq!(stopping.look(&[&drifting, &twice]), Look::Converged);
+    assert_eq!(Stopping::new(100, Some(UNTIL), 1).look(&[&drifting]), Look::Continue, "nothing to compare with");
+    let wild: Vec<f64> = (0..100).map(|i| 1.0 + f64::from(i % 10)).collect();
+    assert_eq!(Stopping::new(100, Some(UNTIL), 2).look(&[&drifting, &wild]), Look::Continue);
+    // The last turn of a program may be longer than that of the kernels.
+    assert!(stopping.are_compared(&[&drifting, &[&*twice, &[1e9]].concat()]));
+    assert!(!stopping.are_compared(&[&drifting[..99], &twice]), "99 rounds");
+}
+
+#[test]
+fn a_rank_takes_as_many_samples_as_fit_its_time() {
+    let next = |least, nanoseconds| {
+        let mut stopping = Stopping::new(least, Some(UNTIL), 1);
+        stopping.reduce(nanoseconds);
+        stopping.next()
+    };
+    assert_eq!([1e3, 2e5, 1e6, 9e7, 1e9].map(|nanoseconds| next(100, nanoseconds)), [100, 50, 10, 7, 3]);
+    assert_eq!(next(5, 9e7), 5, "fewer were asked for");
+    let mut stopping = Stopping::new(100, Some(UNTIL), 1);
+    stopping.reduce(1e9);
+    assert!(stopping.is_converged(&[2.3e8, 2.31e8, 2.29e8]) && !stopping.is_converged(&[2.3e8, 2.5e8, 2.29e8]));
+    assert!(stopping.is_converged(&[100.0, 100.1, 100.2, 99.9, 100.0, 100.1, 99.8]));
+    assert!(!stopping.is_converged(&[100.0, 101.5, 100.2, 99.9, 100.0, 100.1, 99.8]));
+    assert!(!stopping.is_converged(&[100.0; 6]));
+}
+
+#[test]
+fn tests_of_convergence_share_the_stated_error() {
+    let wild: Vec<f64> = (0..10_000).map(|i| 1.0 + f64::from(i * 7 % 10)).collect();
+    let mut stopping = Stopping::new(4, Some(UNTIL), 1);
+    assert_eq!((stopping.fewest(), stopping.next()), (4, 4));
+    for (look, next) in [6, 9, 14, 21].into_iter().enumerate() {
+        let look = look as f64 + 1.0;
+        assert!((stopping.error() - ERROR / (look * (look + 1.0))).abs() < 1e-15);
+        assert_eq!(stopping.look(&[&wild[..stopping.next()]]), Look::Continue);
+        assert_eq!((stopping.fewest(), stopping.next()), (4, next), "half as many again");
+    }
+}
+
+#[test]
+fn halves_of_samples_differ_by_twice_the_precision_at_most() {
+    let halves = |apart: f64| -> Vec<f64> {
+        let half = |value: f64| [vec![value; 26], vec![100.0; 24]].concat();
+        [half(100.0 - apart / 2.0), half(100.0 + apart / 2.0)].concat()
+    };
+    let stopping = Stopping::new(100, Some(UNTIL), 1);
+    assert!(stopping.is_converged(&halves(0.98)) && !stopping.is_converged(&halves(1.02)));
+}
+
+type Noise<'n> = &'n dyn Fn(&mut ChaCha8Rng) -> f64;
+
+/// Rounds of two cases, the first with more noise, until `stopping` ends sampling.
+fn compared(seed: u64, more: impl Fn(&mut ChaCha8Rng) -> f64) -> ([Vec<f64>; 2], Look) {
+    let noise = LogNormal::new(0.0, 0.005).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    // A bootstrap of more rounds takes long.
+    let mut stopping = Stopping::new(30, Some(Convergence { precision: 0.01, ..UNTIL }), 2);
+    let mut cases = [Vec::new(), Vec::new()];
+    loop {
+        while cases[0].len() < stopping.next() {
+            cases[0].push(101.0 * more(&mut rng));
+            cases[1].push(100.0 * noise.sample(&mut rng));
+        }
+        match stopping.look(&[&cases[0], &cases[1]]) {
+            Look::Continue => {}
+            ended => return (cases, ended),
+        }
+    }
+}
+
+#[test]
+fn intervals_of_ratios_keep_their_coverage_under_the_stopping_rule() {
+    let skewed = |rng: &mut ChaCha8Rng| LogNormal::new(0.0, 0.02).unwrap().sample(rng);
+    // Launches take one of two times, 5 % apart: a median would lie on one of them and never be known.
+    let two_times = |rng: &mut ChaCha8Rng| if rng.random::<bool>() { 1.05 } else { 1.0 };
+    let noises: [(&str, f64, Noise<'_>); 2] =
+        [("skewed", 1.01, &skewed), ("two times", 1.01 * 1.05_f64.sqrt(), &two_times)];
+    for (name, truth, noise) in noises {
+        let runs: Vec<_> = (0..40).map(|seed| compared(seed, noise)).collect();
+        let covers = |([one, other], _): &&([Vec<f64>; 2], Look)| {
+            let speedup = Speedup::of(one, other).unwrap();
+            speedup.low <= truth && truth <= speedup.high
+        };
+        let covered = runs.iter().filter(covers).count();
+        let longest = runs.iter().map(|(cases, _)| cases[0].len()).max().unwrap();
+        assert!(runs.iter().all(|(_, ended)| *ended == Look::Converged), "{name}");
+        // Fewer than 32 of 40 intervals of 95 % cover the ratio once in three thousand times.
+        assert!(covered >= 32 && longest < 5000, "{name}: {covered} of 40, {longest} rounds at most");
+    }
+}
+
+#[test]
+fn correlated_ratios_need_more_samples() {
+    let ones = vec![1.0; 100];
+    let ratio = |above| if above { 1.004 } else { 0.996 };
+    let in_turn: Vec<f64> = (0..100).map(|i| ratio(i % 2 == 0)).collect();
+    let in_stretches: Vec<f64> = (0..100).map(|i| ratio(i < 50)).collect();
+    let stopping = Stopping::new(100, Some(UNTIL), 2);
+    assert!(stopping.are_compared(&[&ones, &in_turn]) && !stopping.are_compared(&[&ones, &in_stretches]));
+}
+
+#[test]
+fn a_race_is_looked_at_early_and_seldom() {
+    let looks: Vec<usize> = (0..100).filter(|&taken| is_race_look(taken)).collect();
+    assert_eq!(looks, [3, 5, 7, 10, 15, 22, 33, 50, 75]);
+}
+
+#[test]
+fn a_race_is_not_lost_at_its_margins() {
+    for (few, margin) in EARLY {
+        assert!(!is_clearly_above(&vec![100.0 * margin; few], 100.0));
+        assert!(is_clearly_above(&vec![100.001 * margin; few], 100.0));
+    }
+    assert!(!is_clearly_above(&[1000.0 * RACE_MARGIN; 10], 1000.0));
+    assert!(!is_clearly_above(&[1019.0; 10], 1000.0) && is_clearly_above(&[1021.0; 10], 1000.0));
+}
+
+#[test]
+fn a_clearly_slower_variant_is_cut_short() {
+    let around = |centre: f64| -> Vec<f64> { (0..10).map(|i| centre + 0.1 * f64::from(i)).collect() };
+    assert!(is_clearly_above(&around(103.0), 100.0));
+    assert!(!is_clearly_above(&around(101.0), 100.0), "within what differs from run to run");
+    assert!(!is_clearly_above(&around(200.0)[..9], 100.0));
+    assert!(is_clearly_above(&[151.0; 3], 100.0) && !is_clearly_above(&[149.0; 3], 100.0));
+    assert!(is_clearly_above(&[106.0; 7], 100.0) && !is_clearly_above(&[104.0; 7], 100.0));
+    assert!(is_clearly_above(&[121.0; 5], 100.0) && !is_clearly_above(&[121.0, 121.0, 121.0, 121.0, 119.0], 100.0));
+    let mut torn = around(200.0);
+    torn[3] = 99.0;
+    assert!(!is_clearly_above(&torn, 100.0), "one sample says the opposite");
+}
