@@ -100,6 +100,10 @@ fn ties_are_decided_without_times() {
     fs::write(&path, elite.to_string()).unwrap();
     let (entry, said) = tuned(order.path(), &["--fresh"]);
     assert_eq!((winner(&entry), rule(&entry).as_deref()), (3, Some("elite")), "{said}");
+    // Objectives other than a time have no ties of times.
+    let fewest = package("time_ns = '20000'\nresources = { registers = '64 - 8 * A' }\n", "objective = 'registers'");
+    let (entry, said) = tuned(fewest.path(), &[]);
+    assert_eq!((winner(&entry), rule(&entry)), (3, None), "{said}");
     // What is surely faster ties with nothing.
     let (entry, said) = tuned(package("time_ns = '20000 - 1000 * A'\n", "elite = 3").path(), &[]);
     assert_eq!((winner(&entry), rule(&entry)), (3, None), "{said}");

@@ -187,7 +187,6 @@ fn measurements_of_p50_are_reused_for_objectives_of_resources() {
         fs::write(&manifest, format!("{table}\nobjective = {objective}\n")).unwrap();
         let before = records(package.path(), "evaluation").len();
         let entry = tuned(package.path(), &["--resume"]);
-        assert!(objective == "'p50'" || entry["search"]["tie"].is_null(), "a tie is one of times: {entry}");
         (records(package.path(), "evaluation").len() - before, variants(&entry, false)[0])
     };
     tuned(package.path(), &[]);

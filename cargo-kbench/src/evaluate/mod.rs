@@ -183,10 +183,9 @@ impl Subject {
         &self.candidate
     }
 
-    /// Time in nanoseconds above which sampling ends. None for another objective than p50, which may be better at a
-    /// longer time.
-    fn cutoff_ns(&self, harness: &Harness<'_>) -> Option<f64> {
-        self.race.and_then(|race| race.bar).filter(|_| harness.context.objectives == [Objective::P50])
+    /// The race of the candidate. None for another objective than p50, which may be better at a longer time.
+    fn race(&self, harness: &Harness<'_>) -> Option<Race> {
+        self.race.filter(|_| harness.context.objectives == [Objective::P50])
     }
 
     /// The extent of the check: a search checks a variant in full only if the variant may win.
@@ -216,11 +215,11 @@ impl Subject {
     /// The default is measured in every run, which shows whether the machine has changed.
     pub fn cached(&self, harness: &mut Harness<'_>) -> Result<Option<Arc<Evaluation>>, RunError> {
         let Evaluation { toggles, source, key, builds, .. } = &self.evaluation;
-        let cutoff_ns = self.cutoff_ns(harness);
+        let race = self.race(harness);
         let Some((cached, is_earlier)) = harness.results.evaluation(key) else { return Ok(None) };
         if is_earlier && self.candidate.is_default(harness.context.kernel)
             || is_earlier && cached.rejection().is_none() && application::is_wanted(&harness.context.objectives)
-            || !serves(cached, is_earlier, cutoff_ns, self.wanted())
+            || !serves(cached, is_earlier, race, self.wanted())
         {
             return Ok(None);
         }
@@ -261,7 +260,7 @@ impl Subject {
             evaluation.errors.push(check.run(harness, job, &mut evaluation.warnings)?);
         }
         // Only a search with one shape has a cutoff.
-        let cutoff_ns = self.cutoff_ns(harness);
+        let cutoff_ns = self.race(harness).and_then(|race| race.bar);
         for timed @ &(shape, _) in &jobs.times {
             let name = &kernel.shapes[shape].name;
             let job = TimeJob { cutoff_ns, ..jobs.timed(timed) };
@@ -326,16 +325,15 @@ fn key(harness: &mut Harness<'_>, jobs: &Jobs, built: &Built, warnings: &[String
     Ok(fingerprint::of("evaluation", &(circumstances, jobs, &kernel.gates.correctness, warnings)))
 }
 
-/// Whether a record can replace a new measurement. The record of a variant that was stopped early can, as long as the
-/// variant would be stopped again: by a wide margin for the record of another run, since a few samples may have been
-/// disturbed.
-fn serves(cached: &Evaluation, is_earlier: bool, cutoff_ns: Option<f64>, wanted: Checked) -> bool {
+/// Whether a record can replace a new measurement. The record of a variant that was stopped early can replace only one in a race: that of
+/// this run always, since the variants that it lost to are on record too, though a resumed run may meet them later; that of an earlier
+/// run if the variant would be stopped again by a wide margin, since a few samples may have been disturbed.
+fn serves(cached: &Evaluation, is_earlier: bool, race: Option<Race>, wanted: Checked) -> bool {
     if cached.rejection().is_none() && cached.checked < wanted {
         return false;
     }
-    let margin = if is_earlier { RACE_CACHED } else { 1.0 };
-    let slower = |bar: f64| cached.timing.as_ref().is_some_and(|timing| timing.summary.p50_low > margin * bar);
-    !cached.is_cut_short() || cutoff_ns.is_some_and(slower)
+    let slower = |bar: f64| cached.timing.as_ref().is_some_and(|timing| timing.summary.p50_low > RACE_CACHED * bar);
+    !cached.is_cut_short() || race.is_some_and(|race| !is_earlier || race.bar.is_some_and(slower))
 }
 
 #[cfg(test)]
@@ -348,7 +346,7 @@ mod tests {
     use crate::space::Settings;
 
     #[test]
-    fn a_cut_short_measurement_is_reused_only_for_a_lower_cutoff() {
+    fn a_cut_short_measurement_is_reused_in_a_race() {
         let summary = Summary::of(&[100.0; 10]).unwrap();
         let mut cached = Evaluation::new(Settings::default(), Vec::new());
         assert!(serves(&cached, false, None, Checked::OneSeed), "a rejection stays one");
@@ -361,11 +359,13 @@ mod tests {
         let (full, cut_short) = (timed(false), timed(true));
         assert!(cut_short.is_cut_short() && !full.is_cut_short());
         for bar in [None, Some(90.0), Some(110.0)] {
-            assert!(serves(&full, false, bar, Checked::InFull) && serves(&full, true, bar, Checked::InFull));
-            assert_eq!(serves(&cut_short, false, bar, Checked::OneSeed), bar == Some(90.0), "{bar:?}");
-            assert!(!serves(&cut_short, true, bar, Checked::OneSeed), "not slow enough for that");
+            let race = Some(Race { bar });
+            assert!(serves(&full, false, race, Checked::InFull) && serves(&full, true, race, Checked::InFull));
+            assert!(serves(&cut_short, false, race, Checked::OneSeed), "it lost to variants of the same run");
+            assert!(!serves(&cut_short, true, race, Checked::OneSeed), "not slow enough for that");
         }
-        assert!(serves(&cut_short, true, Some(80.0), Checked::OneSeed));
+        assert!(serves(&cut_short, true, Some(Race { bar: Some(80.0) }), Checked::OneSeed));
+        assert!(!serves(&cut_short, false, None, Checked::OneSeed), "its p50 is wanted");
 
         let once = Evaluation { checked: Checked::OneSeed, ..full };
         assert!(serves(&once, false, None, Checked::OneSeed) && !serves(&once, false, None, Checked::InFull));
