@@ -32,6 +32,13 @@ const OF_PROCESSOR: (f64, f64) = (5_000.0, 0.05);
 /// Allowed ratio of the excess to the excess of a process without a kernel.
 const SPINS: f64 = 3.0;
 
+/// Claimed time of a deciding sample, as a multiple of the excess of a spin: the excess of a forged clock grows with the sample, that of
+/// the machine does not.
+const LONGER: f64 = 10.0;
+
+/// Longest time of such a sample, in nanoseconds.
+const LONGEST_SAMPLE: f64 = 100e6;
+
 /// Pauses before each of the deciding windows.
 pub(super) const PAUSES: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(5), Duration::from_millis(50), Duration::from_millis(200)];
@@ -128,19 +135,32 @@ impl Window {
         self.forged_beside(&[]).is_some()
     }
 
-    /// The failure of this window, if the excess over the claims is larger than that of spins at the same time.
-    pub fn forged_beside(&self, spins: &[Claim]) -> Option<Failure> {
-        // The fast half, which determines the median: forging fewer samples has no effect, and forging more is found
-        // here.
+    /// The fast half, which determines the median: forging fewer samples has no effect, and forging more is found here.
+    fn fast(&self) -> Vec<Claim> {
         let mut fast = self.claims.clone();
         fast.sort_by_key(|claim| claim.claimed);
         fast.truncate(fast.len().div_ceil(2));
+        fast
+    }
+
+    /// The factor by which samples must have more launches, so that the excess of spins cannot hide a forged clock.
+    pub fn factor(&self, spins: &[Claim]) -> u32 {
+        let of_all = |of: &dyn Fn(&Claim) -> f64| quantile(self.fast().iter().map(of), 0.5).max(1.0);
+        let of_spins = f64::min(excess_of(spins, by_clock), excess_of(spins, by_processor));
+        let wanted = LONGER * of_spins / of_all(&|claim| claim.claimed as f64);
+        let most = LONGEST_SAMPLE / of_all(&|claim| claim.took.clock.as_nanos() as f64);
+        wanted.min(most).ceil().max(1.0) as u32
+    }
+
+    /// The failure of this window, if the excess over the claims is larger than that of spins at the same time.
+    pub fn forged_beside(&self, spins: &[Claim]) -> Option<Failure> {
+        let fast = self.fast();
         let claimed = quantile(fast.iter().map(|claim| claim.claimed as f64), 0.5);
         let forged = [(by_clock as fn(&Took) -> f64, OF_CLOCK), (by_processor, OF_PROCESSOR)].into_iter().find(
-            |(by, (least, share))| {
+            |&(by, (least, share))| {
                 let excess = |claim: &Claim| by(&claim.took) - claim.claimed as f64;
-                let of_spins = if spins.is_empty() { 0.0 } else { quantile(spins.iter().map(excess), 0.75).max(0.0) };
-                quantile(fast.iter().map(excess), 0.25) > f64::max(*least, share * claimed) + SPINS * of_spins
+                let allowed = f64::max(least, share * claimed) + SPINS * excess_of(spins, by);
+                quantile(fast.iter().map(excess), 0.25) > allowed
             },
         );
         forged.map(|(by, _)| Failure::ForgedTime {
@@ -148,6 +168,11 @@ impl Window {
             measured: quantile(fast.iter().map(|claim| by(&claim.took)), 0.5),
         })
     }
+}
+
+/// The upper quartile of the excess of spins, in nanoseconds; 0 without spins.
+fn excess_of(spins: &[Claim], by: fn(&Took) -> f64) -> f64 {
+    quantile(spins.iter().map(|spin| by(&spin.took) - spin.claimed as f64), 0.75).max(0.0)
 }
 
 /// The time in which the thread ran or slept, or any thread of its process ran.
@@ -214,6 +239,29 @@ mod tests {
                 !is_forged(&mut Vec::new(), false) || looks.any(|_| !is_forged(&mut Vec::new(), true))
             })
         }
+    }
+
+    /// Seen on a virtual machine beside two busy loops: a spin of 23 us took 130 us of processor time and more, and a kernel whose clock ran at a
+    /// tenth of the speed was believed.
+    #[test]
+    fn longer_samples_show_a_forged_clock_beside_slow_spins() {
+        let window = |launches: u64| {
+            let of = |claimed: u64, truth: u64| {
+                let processor = ns(truth * launches + 110_000);
+                let took = Took { clock: processor + ns(15_000), processor, waited: Duration::ZERO, of_all: processor };
+                Claim { claimed: claimed * launches, took }
+            };
+            let mut window = Window::default();
+            (0..SAMPLES).for_each(|_| window.add(1, of(23_000, 230_000)));
+            (window, vec![of(23_000, 23_000); SAMPLES])
+        };
+        let (short, spins) = window(1);
+        assert!(short.forged_beside(&spins).is_none());
+        let factor = short.factor(&spins);
+        assert!((40..50).contains(&factor), "{factor}");
+        let (long, spins) = window(factor.into());
+        assert!(long.forged_beside(&spins).is_some());
+        assert_eq!(long.factor(&spins), 1);
     }
 
     fn undisturbed(_: usize) -> f64 {

@@ -73,7 +73,7 @@ impl HostDevice {
         Ok(measured(process, &Command::Wake, &Command::Spin { nanoseconds })?.claim)
     }
 
-    /// Takes samples until a window of them shows no forged clock.
+    /// Takes samples until a window of them shows no forged clock. Batches grow where spins take long.
     ///
     /// # Errors
     ///
@@ -82,17 +82,18 @@ impl HostDevice {
         &mut self,
         writes: &[Write<Buffer>],
         bound: &Bound,
-        batch: u32,
+        mut batch: u32,
         cache: CacheMode,
     ) -> Result<(), Failure> {
         let mut forged = None;
         for pause in clock::PAUSES {
             std::thread::sleep(pause);
-            let (mut window, mut spins) = (Window::default(), Vec::new());
-            while !window.is_full() {
-                let claim = self.take(writes, bound, batch, cache, None)?.claim;
-                window.add(batch, claim);
-                spins.push(self.spin(bound, claim.claimed)?);
+            let (mut window, mut spins) = self.window(writes, bound, batch, cache)?;
+            // Not every kernel may be launched twice in a sample.
+            let factor = if batch > 1 { window.factor(&spins) } else { 1 };
+            if factor > 1 {
+                batch = batch.saturating_mul(factor);
+                (window, spins) = self.window(writes, bound, batch, cache)?;
             }
             forged = window.forged_beside(&spins);
             if forged.is_none() {
@@ -100,6 +101,23 @@ impl HostDevice {
             }
         }
         forged.map_or(Ok(()), Err)
+    }
+
+    /// A window of samples, each with a spin for the time that it claims.
+    fn window(
+        &mut self,
+        writes: &[Write<Buffer>],
+        bound: &Bound,
+        batch: u32,
+        cache: CacheMode,
+    ) -> Result<(Window, Vec<Claim>), Failure> {
+        let (mut window, mut spins) = (Window::default(), Vec::new());
+        while !window.is_full() {
+            let claim = self.take(writes, bound, batch, cache, None)?.claim;
+            window.add(batch, claim);
+            spins.push(self.spin(bound, claim.claimed)?);
+        }
+        Ok((window, spins))
     }
 }
 
