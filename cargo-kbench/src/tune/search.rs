@@ -311,14 +311,13 @@ impl<'a> Search<'a> {
     fn ranked(&self) -> Vec<usize> {
         let rank = |index: usize| {
             let evaluation = &self.tried[index].evaluation;
-            let slowness = self.slowness.get(&evaluation.key).copied().unwrap_or(1.0);
+            let slowness = self.slowness_of(evaluation);
             let of_objective = if self.kernel.objectives == [Objective::P50] { slowness } else { 1.0 };
             [(evaluation.objective(), of_objective), (evaluation.p50(), slowness)]
                 .map(|(value, slowness)| value.map_or(f64::INFINITY, |value| value / slowness))
         };
         // A worker that is slower than the others may have ended the timing of a fast variant early.
-        let is_wrong =
-            |evaluation: &Evaluation| self.slowness.get(&evaluation.key).is_some_and(|slowness| *slowness > 1.0);
+        let is_wrong = |evaluation: &Evaluation| self.slowness_of(evaluation) > 1.0;
         let has_time = |evaluation: &Evaluation| {
             evaluation.p50().is_some() && (!evaluation.is_cut_short() || is_wrong(evaluation))
         };
@@ -332,11 +331,18 @@ impl<'a> Search<'a> {
         ranked
     }
 
-    /// Whether a long variant is so much slower than the best that it cannot win. Its checks and finals would take most of the time.
-    fn is_hopeless(&self, best: &Evaluation, evaluation: &Evaluation) -> bool {
-        let time = |of: &Evaluation| Some(of.p50()? / self.slowness.get(&of.key).copied().unwrap_or(1.0));
-        let far = |(best, time): (f64, f64)| time >= LONG && time > HOPELESS * best;
-        self.kernel.objectives == [Objective::P50] && time(best).zip(time(evaluation)).is_some_and(far)
+    /// The factor by which the worker that measured an evaluation is slower than the others.
+    fn slowness_of(&self, evaluation: &Evaluation) -> f64 {
+        self.slowness.get(&evaluation.key).copied().unwrap_or(1.0)
+    }
+
+    /// Whether a variant may win beside the best so far. The checks and finals of a long variant that is much slower would take most of
+    /// the time.
+    fn may_win(&self, best: Option<&Evaluation>, evaluation: &Evaluation) -> bool {
+        let time = |of: &Evaluation| Some(of.p50()? / self.slowness_of(of));
+        let is_far = |(best, time): (f64, f64)| time >= LONG && time > HOPELESS * best;
+        let times = best.and_then(time).zip(time(evaluation));
+        self.kernel.objectives != [Objective::P50] || !times.is_some_and(is_far)
     }
 
     /// The K best variants that are different programs, best first.
@@ -358,7 +364,7 @@ impl<'a> Search<'a> {
         let mut places = Vec::new();
         let ranked = if self.kernel.objectives.len() == 1 { self.ranked() } else { Vec::new() };
         let best = ranked.first().map(|&place| &*self.tried[place].evaluation);
-        let may_win = |&place: &usize| !best.is_some_and(|best| self.is_hopeless(best, &self.tried[place].evaluation));
+        let may_win = |&place: &usize| self.may_win(best, &self.tried[place].evaluation);
         for place in ranked.iter().copied().take_while(may_win).chain(default) {
             let evaluation = &self.tried[place].evaluation;
             let is_known =
@@ -420,8 +426,8 @@ impl<'a> Search<'a> {
         let mut unsound: BTreeMap<String, Rejection> = BTreeMap::new();
         for index in self.ranked() {
             let best = finalists.first().map(|best| &*best.evaluation);
-            let may_win = !best.is_some_and(|best| self.is_hopeless(best, &self.tried[index].evaluation));
-            if finalists.len() == self.kernel.search.elite || !may_win {
+            let is_full = finalists.len() == self.kernel.search.elite;
+            if is_full || !self.may_win(best, &self.tried[index].evaluation) {
                 break;
             }
             let Tried { candidate, evaluation } = &mut self.tried[index];

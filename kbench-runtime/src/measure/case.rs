@@ -148,8 +148,7 @@ impl<D: Device> MeasuredCase<D> {
 
     /// Whether a search leaves the launches after the samples, which are those of a long kernel, to the finals.
     pub fn is_left_to_finals(&self, job: &TimeJob) -> bool {
-        let shortest = self.samples.iter().map(|sample| sample.nanoseconds).fold(f64::INFINITY, f64::min);
-        job.rank_only && shortest > EXAMINED_BELOW
+        job.rank_only && self.samples.iter().all(|sample| sample.nanoseconds > EXAMINED_BELOW)
     }
 
     /// The outputs in memory.

@@ -107,6 +107,11 @@ impl Claim {
         let (claimed, measured) = (self.claimed as f64, self.took.clock.as_nanos() as f64);
         if claimed > measured { Err(Failure::ForgedTime { claimed, measured }) } else { Ok(()) }
     }
+
+    /// Nanoseconds by a clock of the worker above the claim.
+    fn excess(&self, by: fn(&Took) -> f64) -> f64 {
+        by(&self.took) - self.claimed as f64
+    }
 }
 
 /// Samples of one kernel that are judged together.
@@ -145,10 +150,11 @@ impl Window {
 
     /// The factor by which samples must have more launches, so that the excess of spins cannot hide a forged clock.
     pub fn factor(&self, spins: &[Claim]) -> u32 {
-        let of_all = |of: &dyn Fn(&Claim) -> f64| quantile(self.fast().iter().map(of), 0.5).max(1.0);
+        let fast = self.fast();
+        let median = |of: fn(&Claim) -> f64| quantile(fast.iter().map(of), 0.5).max(1.0);
         let of_spins = f64::min(excess_of(spins, by_clock), excess_of(spins, by_processor));
-        let wanted = LONGER * of_spins / of_all(&|claim| claim.claimed as f64);
-        let most = LONGEST_SAMPLE / of_all(&|claim| claim.took.clock.as_nanos() as f64);
+        let wanted = LONGER * of_spins / median(|claim| claim.claimed as f64);
+        let most = LONGEST_SAMPLE / median(|claim| claim.took.clock.as_nanos() as f64);
         wanted.min(most).ceil().max(1.0) as u32
     }
 
@@ -158,9 +164,8 @@ impl Window {
         let claimed = quantile(fast.iter().map(|claim| claim.claimed as f64), 0.5);
         let forged = [(by_clock as fn(&Took) -> f64, OF_CLOCK), (by_processor, OF_PROCESSOR)].into_iter().find(
             |&(by, (least, share))| {
-                let excess = |claim: &Claim| by(&claim.took) - claim.claimed as f64;
                 let allowed = f64::max(least, share * claimed) + SPINS * excess_of(spins, by);
-                quantile(fast.iter().map(excess), 0.25) > allowed
+                quantile(fast.iter().map(|claim| claim.excess(by)), 0.25) > allowed
             },
         );
         forged.map(|(by, _)| Failure::ForgedTime {
@@ -172,7 +177,7 @@ impl Window {
 
 /// The upper quartile of the excess of spins, in nanoseconds; 0 without spins.
 fn excess_of(spins: &[Claim], by: fn(&Took) -> f64) -> f64 {
-    quantile(spins.iter().map(|spin| by(&spin.took) - spin.claimed as f64), 0.75).max(0.0)
+    quantile(spins.iter().map(|spin| spin.excess(by)), 0.75).max(0.0)
 }
 
 /// The time in which the thread ran or slept, or any thread of its process ran.

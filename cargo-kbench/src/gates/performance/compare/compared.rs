@@ -37,7 +37,12 @@ pub struct Measured {
 impl Compared {
     /// The entry of an entrant; not the entry of the second measurement of the same entrant.
     pub fn entry(&self, id: &EntrantId) -> Option<&ComparisonEntry> {
-        self.measured().find(|measured| measured.id == *id).map(|measured| &measured.entry)
+        self.place(id).map(|at| &self.entries[at].entry)
+    }
+
+    /// Index of the entry of an entrant; not of the second measurement of the same entrant.
+    fn place(&self, id: &EntrantId) -> Option<usize> {
+        self.entries.iter().position(|measured| measured.entry.role != EntryRole::Again && measured.id == *id)
     }
 
     /// All entries except second measurements.
@@ -78,8 +83,7 @@ impl Compared {
     pub fn speedup(&self, id: &EntrantId, over: &EntrantId) -> Result<Speedup, String> {
         let find = |id: &EntrantId| {
             let why = || self.rejection(id).map_or_else(|| "not measured".to_owned(), ToString::to_string);
-            let is_entry = |of: &Measured| of.entry.role != EntryRole::Again && of.id == *id;
-            self.entries.iter().position(is_entry).ok_or_else(why)
+            self.place(id).ok_or_else(why)
         };
         let (over, id) = (find(over)?, find(id)?);
         self.speedup_at(id, over).ok_or_else(|| format!("fewer than {FEWEST_ROUNDS} samples"))
