@@ -5,8 +5,9 @@
 //! interval ([`Samples`]).
 
 mod independent;
+mod rounds;
 
-use rand::{Rng as _, RngExt as _, SeedableRng as _};
+use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Beta, Distribution as _};
 use serde::{Deserialize, Serialize};
@@ -15,10 +16,6 @@ use crate::data::float::Float;
 
 /// Number of resamples of a bootstrap.
 pub const RESAMPLES: usize = 2000;
-
-/// Smallest number of rounds of a comparison: the range of 6 rounds covers the median with a probability of 97 %; no
-/// interval of 5 rounds reaches 95 %.
-pub const FEWEST_ROUNDS: usize = 6;
 
 /// Number of rounds below which a bootstrap interval is too narrow, so that the interval is the range of the rounds'
 /// ratios.
@@ -29,7 +26,9 @@ pub const CONFIDENCE: f64 = 0.95;
 
 const SEED: u64 = 0x6b62_656e_6368;
 
-pub use independent::independent;
+pub use self::independent::independent;
+pub use self::rounds::FEWEST_ROUNDS;
+use self::rounds::Rounds;
 
 /// Smallest share of a time that remains without its slack.
 const LEFT: f64 = 0.1;
@@ -205,6 +204,11 @@ impl Speedup {
     /// medians of two nearly equal kernels may lie on different ones. The interquartile mean moves with the share of
     /// each time, and ignores a quarter of the rounds on either end.
     ///
+    /// Rounds run forth and back in turn, and a launch may take longer after one kernel than after another. From 100
+    /// rounds on the ratio is therefore the mean of two interquartile means, that of the rounds with even indices and
+    /// that of the others, and pairs of neighbours are resampled. A last round without a neighbour does not count. The
+    /// interval of rounds that ran in one order covers as often.
+    ///
     /// For samples that may be too long, the interval covers the ratio with all of them unchanged and with all of them
     /// shortened: both kernels lost time to the same system, so that two kernels of one length are disturbed equally.
     ///
@@ -221,74 +225,34 @@ impl Speedup {
     }
 
     fn of_times(baseline: &[f64], candidate: &[f64]) -> Option<Speedup> {
-        if !comparable(baseline, candidate) {
-            return None;
-        }
-        let n = baseline.len();
-        let ratios = log_ratios(baseline, candidate);
-        let mut order: Vec<usize> = (0..n).collect();
-        order.sort_by(|a, b| ratios[*a].total_cmp(&ratios[*b]));
-        let sorted: Vec<f64> = order.iter().map(|round| ratios[*round]).collect();
-        let ratio = middle_half(&sorted, &vec![1; n]);
-        let (low, high) = if n < BOOTSTRAP_ROUNDS {
-            (sorted[0], sorted[n - 1])
-        } else {
-            // Rounds are drawn, not ranks: swapped sides give the same interval.
-            let mut rank = vec![0; n];
-            order.iter().enumerate().for_each(|(place, round)| rank[*round] = place);
-            let mut rng = ChaCha8Rng::seed_from_u64(SEED);
-            let draws = independent(&ratios);
-            let mut drawn = vec![0; n];
-            let mut resampled: Vec<f64> = (0..RESAMPLES)
-                .map(|_| {
-                    drawn.fill(0);
-                    (0..draws).for_each(|_| drawn[rank[index_below(&mut rng, n)]] += 1);
-                    middle_half(&sorted, &drawn)
-                })
-                .collect();
-            let (low, high) = ends(&mut resampled);
-            // With few draws, the interquartile mean of a resample may be far from that of all rounds.
-            (low.min(ratio), high.max(ratio))
-        };
-        Some(Speedup { ratio: ratio.exp(), low: low.exp(), high: high.exp() })
+        let rounds = Rounds::of(baseline, candidate)?;
+        let ratio = rounds.centre();
+        let (low, high) = if rounds.len() < BOOTSTRAP_ROUNDS { rounds.range() } else { ends(&mut rounds.resampled()) };
+        // With few draws, the interquartile mean of a resample may be far from that of all rounds.
+        Some(Speedup { ratio: ratio.exp(), low: low.min(ratio).exp(), high: high.max(ratio).exp() })
     }
 
     /// The ratio of [`Speedup::of`] without its interval, whose computation takes long.
     pub fn ratio_of(baseline: &[f64], candidate: &[f64]) -> Option<f64> {
-        if !comparable(baseline, candidate) {
-            return None;
-        }
-        let mut ratios = log_ratios(baseline, candidate);
-        ratios.sort_by(f64::total_cmp);
-        Some(middle_half(&ratios, &vec![1; ratios.len()]).exp())
+        Some(Rounds::of(baseline, candidate)?.centre().exp())
     }
 
     /// Half the width of an interval that misses the logarithm of [`Speedup::of`]'s ratio with a probability of at most `error`, without
     /// the bootstrap, which takes long. `None` if the rounds are too few for that.
     ///
-    /// The standard deviation is that of a trimmed mean, by the winsorised variance of the ratios. Correlated
-    /// rounds count as fewer. A normal variable is beyond √(-2 ln error) standard deviations with less than the error's probability, and of
-    /// 20 rounds and an error of 2.5 % this is still more than Student's distribution of their middle half asks for. Of fewer rounds
-    /// the interval is their range.
+    /// The standard deviation is that of a trimmed mean, by the winsorised variance of the ratios, or of their means over pairs of
+    /// rounds. Correlated rounds count as fewer. A normal variable is beyond √(-2 ln error) standard deviations with less than the error's
+    /// probability, and of 20 rounds and an error of 2.5 % this is still more than Student's distribution of their middle half asks for.
+    /// Of fewer rounds the interval is their range.
     pub fn precision(baseline: &[f64], candidate: &[f64], error: f64) -> Option<f64> {
         let n = baseline.len().min(candidate.len());
-        let (baseline, candidate) = (&baseline[..n], &candidate[..n]);
-        if !comparable(baseline, candidate) {
-            return None;
-        }
-        let mut ratios = log_ratios(baseline, candidate);
-        let draws = independent(&ratios) as f64;
-        ratios.sort_unstable_by(f64::total_cmp);
+        let rounds = Rounds::of(&baseline[..n], &candidate[..n])?;
         if n < BOOTSTRAP_ROUNDS {
+            let (low, high) = rounds.range();
             // All rounds lie on one side with this probability.
-            return (0.5_f64.powi(n as i32 - 1) <= error).then(|| (ratios[n - 1] - ratios[0]) / 2.0);
+            return (0.5_f64.powi(n as i32 - 1) <= error).then(|| (high - low) / 2.0);
         }
-        let cut = n / 4;
-        let winsorised: Vec<f64> = ratios.iter().map(|ratio| ratio.clamp(ratios[cut], ratios[n - 1 - cut])).collect();
-        let mean = winsorised.iter().sum::<f64>() / n as f64;
-        let variance = winsorised.iter().map(|ratio| (ratio - mean).powi(2)).sum::<f64>() / (n - 1) as f64;
-        let kept = (n - 2 * cut) as f64 / n as f64;
-        Some((-2.0 * error.ln()).sqrt() * (variance / draws).sqrt() / kept)
+        Some((-2.0 * error.ln()).sqrt() * rounds.deviation())
     }
 
     /// The ratio of medians of samples that were not paired, such as those of two runs: each side is resampled
@@ -318,38 +282,9 @@ impl Speedup {
     }
 }
 
-/// Whether two sides have enough paired rounds.
-fn comparable(baseline: &[f64], candidate: &[f64]) -> bool {
-    let enough = baseline.len() >= FEWEST_ROUNDS && baseline.len() == candidate.len();
-    enough && usable(baseline) && usable(candidate)
-}
-
-/// The logarithms of each round's ratio.
-fn log_ratios(baseline: &[f64], candidate: &[f64]) -> Vec<f64> {
-    baseline.iter().zip(candidate).map(|(left, right)| left.ln() - right.ln()).collect()
-}
-
 /// Whether both sides suffice for a ratio of medians.
 fn usable(samples: &[f64]) -> bool {
     samples.iter().all(|sample| sample.is_finite() && *sample > 0.0)
-}
-
-/// A uniform index below `n`, by multiplication: biased by less than n / 2^64.
-fn index_below(rng: &mut ChaCha8Rng, n: usize) -> usize {
-    ((u128::from(rng.next_u64()) * n as u128) >> 64) as usize
-}
-
-/// The mean of the middle half of ascending values, the i-th with the weight `counts[i]`.
-fn middle_half(sorted: &[f64], counts: &[usize]) -> f64 {
-    let all: usize = counts.iter().sum();
-    let cut = all / 4;
-    let (mut rank, mut sum) = (0, 0.0);
-    for (value, count) in sorted.iter().zip(counts) {
-        let within = (rank + count).min(all - cut).saturating_sub(rank.max(cut));
-        sum += *value * within as f64;
-        rank += count;
-    }
-    sum / (all - 2 * cut) as f64
 }
 
 fn ends(resampled: &mut [f64]) -> (f64, f64) {

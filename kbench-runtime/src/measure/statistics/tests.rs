@@ -2,6 +2,7 @@
 
 #![allow(clippy::float_cmp)]
 
+use super::rounds::{index_below, middle_half};
 use super::*;
 use proptest::prelude::*;
 use rand_distr::StandardNormal;
