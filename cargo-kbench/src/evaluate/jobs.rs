@@ -1,11 +1,13 @@
 //! The jobs of one evaluation.
 
-use kbench_runtime::protocol::{CheckJob, CheckOptions, TensorSpec, TimeJob, TimedCase};
+use kbench_runtime::protocol::{Case, CheckJob, CheckOptions, Sequence, TensorSpec, TimeJob, TimedCase};
 
+use crate::build::resolve::{Point, ResolveError};
 use crate::config::{CorrectnessLimits, Objective};
 use crate::gates::correctness::{check_job, tolerance};
 use crate::gates::performance::{Demand, time_job};
 use crate::harness::{Built, Candidate, Halt, Harness, References, no_geometry};
+use crate::space::Variant;
 
 /// Number of seeds for a shape that is only checked: such shapes are numerous and are checked for their sizes.
 const CHECK_ONLY_SEEDS: usize = 2;
@@ -24,16 +26,28 @@ pub(super) struct Jobs {
 impl Jobs {
     /// The jobs of a built candidate.
     pub fn new(harness: &mut Harness<'_>, candidate: &Candidate, built: &Built) -> Result<Self, Halt> {
+        let implementation = &harness.kernel().implementation;
+        Self::with_sequences(harness, &candidate.variant, |point, shape| {
+            point.sequence(implementation, built.artifact(shape))
+        })
+    }
+
+    /// The jobs of a variant whose launches at each shape are those that `sequence` returns.
+    pub fn with_sequences(
+        harness: &mut Harness<'_>,
+        variant: &Variant,
+        sequence: impl Fn(&Point<'_>, usize) -> Result<Sequence, ResolveError>,
+    ) -> Result<Self, Halt> {
         let kernel = harness.kernel();
         let limits = &kernel.gates.correctness;
-        let variant = &candidate.variant;
         let Harness { context, worker, references, .. } = harness;
         let mut checks = Vec::new();
         let mut times = Vec::new();
         let mut demand = None;
         for &shape in context.builder.shapes() {
             let point = context.point(shape, variant);
-            let case = point.case(&kernel.implementation, built.artifact(shape), &context.files);
+            let tensors = point.tensors(&context.files);
+            let case = tensors.and_then(|tensors| Ok(Case { tensors, sequence: sequence(&point, shape)? }));
             let case = case.map_err(|error| no_geometry(&error, context.shape_name(shape)))?;
             let reference = references.of(context, worker, kernel, shape, variant)?;
             let mut job = check_job(kernel, case, reference);

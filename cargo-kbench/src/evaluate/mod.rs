@@ -15,10 +15,12 @@ use crate::gates::{GATES, Trial};
 use crate::harness::{Built, Candidate, Event, Halt, Harness, Named, Reporter, RunError, Step, caught};
 use crate::record::evaluation::{Checked, Evaluation};
 
+pub use anticipated::Anticipated;
 pub use build::{BuildFailure, BuildOutcome, try_build};
 pub use complete::{complete, examine, keep_examined};
 pub use dead::dead_toggles;
 
+mod anticipated;
 mod application;
 mod build;
 mod complete;

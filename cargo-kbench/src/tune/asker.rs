@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-use super::pipeline::{Meanwhile, Pipeline};
+use super::pipeline::{LIKELY, Meanwhile, Pipeline};
 use crate::config::{self, BaselineKind, Kernel};
 use crate::record::conclusion::Stopped;
 use crate::search::{Outcome, Resources, Strategy};
@@ -15,9 +15,6 @@ use crate::space::Variant;
 
 /// Number of variants that each core compiles before they are measured, if the cores are the device.
 const CHUNK: usize = 4;
-
-/// Number of variants that each core may compile between two updates of the likely variants.
-const LIKELY: usize = 4;
 
 /// A variant to try.
 pub(super) struct Asked {
@@ -99,7 +96,6 @@ impl Asker<'_, '_> {
             Meanwhile::Compile => most.saturating_sub(self.pending as usize),
             // All variants at once, since the compilers rest until the last one is measured; but variants that a budget
             // of seconds may not reach are not compiled first.
-            // never get to is not compiled first.
             Meanwhile::Rest if self.pending == 0 && self.limits.seconds.is_some() => {
                 most.min(CHUNK * self.pipeline.threads())
             }

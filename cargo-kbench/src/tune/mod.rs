@@ -215,6 +215,7 @@ fn run<'h>(
     started: Instant,
     reporter: &mut dyn Reporter,
 ) -> Result<CompileTimes, RunError> {
+    ahead.begin();
     let builder = harness.context.builder.until(&ahead.ended);
     let meanwhile = pipeline::meanwhile(search.kernel);
     let build = |variant: &Variant| try_build(&builder, &variant.into());

@@ -1,25 +1,27 @@
 //! Compilation ahead of the device: pending and likely variants, on every core that measurements leave idle.
-//!
-//! Longer than 400 lines: the builds, their state under one lock, and all that changes it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};
-use std::thread::{self, Scope};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use kbench_runtime::driver::threads;
 
-use super::{MATTERS, strategy};
+pub use self::ahead::Ahead;
+use self::queue::Queue;
+use super::MATTERS;
 use crate::config::{Backend, Kernel, Objective};
-use crate::evaluate::{BuildOutcome, try_build};
-use crate::harness::{Builder, RunError};
+use crate::evaluate::BuildOutcome;
+use crate::harness::RunError;
 use crate::interrupt::is_interrupted;
 use crate::process::executor::ExecutorError;
-use crate::search::Candidates;
 use crate::space::Variant;
+
+mod ahead;
+mod queue;
 
 /// Use of the compilers during measurements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +43,9 @@ pub struct CompileTimes {
     pub busy_while_waited: Duration,
 }
 
+/// Number of variants that each core may compile between two updates of the likely variants.
+pub(super) const LIKELY: usize = 4;
+
 /// Niceness of compilers.
 const NICE: i32 = 10;
 
@@ -48,18 +53,12 @@ const NICE: i32 = 10;
 type Done = thread::Result<Result<BuildOutcome, RunError>>;
 
 struct State {
-    wanted: VecDeque<Variant>,
+    queue: Queue,
     /// Serial number of each variant that is wanted and was not taken, and those of them that are built, by that number.
     serials: HashMap<Variant, u64>,
     ready: BTreeMap<u64, Variant>,
     next_serial: u64,
-    likely: VecDeque<Variant>,
-    building: Vec<Variant>,
     built: HashMap<Variant, Done>,
-    /// Duration of the compilation, also of a cached one.
-    took: Vec<(Variant, Duration)>,
-    /// Whether any build ran a compiler: with cached builds only, there is no wait.
-    compiles: bool,
     /// Whether the search waits for a build.
     awaited: bool,
     closed: bool,
@@ -72,7 +71,7 @@ impl State {
     fn tick(&mut self) {
         let now = Instant::now();
         let passed = now - self.last;
-        let worked = passed * self.building.len() as u32;
+        let worked = passed * self.queue.building() as u32;
         if self.awaited {
             self.times.waited += passed;
             self.times.busy_while_waited += worked;
@@ -80,22 +79,8 @@ impl State {
         self.last = now;
     }
 
-    /// Index of the likely variant with the longest expected compilation, since the device waits for the variant that
-    /// starts last. A running compilation may take as long as the longest one so far.
-    fn longest_likely(&mut self) -> Option<Variant> {
-        let longest = self.took.iter().map(|(_, took)| *took).max().unwrap_or_default();
-        let expected = |variant: &Variant| {
-            let shared = |other: &Variant| variant.0.iter().zip(&other.0).filter(|(one, other)| one == other).count();
-            let took = self.took.iter().map(|(other, took)| (shared(other), *took));
-            took.chain(self.building.iter().map(|other| (shared(other), longest))).max().map(|(_, took)| took)
-        };
-        // Of equal variants, the likeliest.
-        let longest = (0..self.likely.len()).rev().max_by_key(|&at| expected(&self.likely[at]))?;
-        self.likely.remove(longest)
-    }
-
     fn knows(&self, variant: &Variant) -> bool {
-        self.serials.contains_key(variant) || self.building.contains(variant) || self.built.contains_key(variant)
+        self.serials.contains_key(variant) || self.queue.is_building(variant) || self.built.contains_key(variant)
     }
 
     /// Marks a variant as wanted, and queues its build unless it runs or has ended.
@@ -106,8 +91,8 @@ impl State {
         self.serials.insert(variant.clone(), self.next_serial);
         if self.built.contains_key(variant) {
             self.ready.insert(self.next_serial, variant.clone());
-        } else if !self.building.contains(variant) {
-            self.wanted.push_back(variant.clone());
+        } else if !self.queue.is_building(variant) {
+            self.queue.want(variant.clone());
         }
         self.next_serial += 1;
     }
@@ -158,15 +143,11 @@ pub fn run<R>(
 ) -> io::Result<(R, CompileTimes)> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let state = State {
-        wanted: VecDeque::new(),
+        queue: Queue::new(took.as_secs_f64() > MATTERS),
         serials: HashMap::new(),
         ready: BTreeMap::new(),
         next_serial: 0,
-        likely: VecDeque::new(),
-        building: Vec::new(),
         built: HashMap::new(),
-        took: Vec::new(),
-        compiles: took.as_secs_f64() > MATTERS,
         awaited: false,
         closed: false,
         times: CompileTimes { threads: cores, ..CompileTimes::default() },
@@ -185,52 +166,11 @@ pub fn run<R>(
     Ok((result, times))
 }
 
-/// Builds that start while the device opens, on a thread that ends with the search.
-#[derive(Debug, Default)]
-pub struct Ahead {
-    /// The variants of the search: the space is solved once.
-    candidates: OnceLock<Candidates>,
-    /// Whether the search has ended, which ends running compilers too.
-    pub(super) ended: AtomicBool,
-}
-
-impl Ahead {
-    /// The variants of the kernel's space.
-    pub fn candidates(&self, kernel: &Kernel) -> Candidates {
-        self.candidates.get_or_init(|| Candidates::of_part(&kernel.space, kernel.search.partition)).clone()
-    }
-
-    /// Ends the compilations ahead.
-    pub fn end(&self) {
-        self.ended.store(true, Ordering::Relaxed);
-    }
-
-    /// Compiles the first variants of a search, then likely ones; results are in the compiler's cache. The caller that
-    /// opens the device compiles the default.
-    pub fn compile<'s>(&'s self, scope: &'s Scope<'s, '_>, builder: &Builder<'s>) {
-        // One core drives the device, and two compile the default and the reference.
-        self.compile_on(scope, builder, thread::available_parallelism().map_or(1, usize::from).saturating_sub(3));
-    }
-
-    fn compile_on<'s>(&'s self, scope: &'s Scope<'s, '_>, builder: &Builder<'s>, cores: usize) {
-        let kernel = builder.kernel;
-        if cores == 0 || meanwhile(kernel) == Meanwhile::Rest || !builder.is_settled() {
-            return;
-        }
-        let builder = builder.until(&self.ended);
-        // Other variants are compiled when they are asked for.
-        let _ = threads::spawn_scoped(scope, move || {
-            let first = strategy::first(self.candidates(kernel), kernel, cores + 1);
-            for variant in first.into_iter().filter(|variant| *variant != kernel.space.default).take(cores) {
-                let builder = builder.clone();
-                let _ = threads::spawn_scoped(scope, move || {
-                    stand_back();
-                    // An error appears again when the variant is asked for.
-                    let _ = catch_unwind(AssertUnwindSafe(|| try_build(&builder, &(&variant).into())));
-                });
-            }
-        });
-    }
+/// The time of a build since `started`, and that of its compilation, which may be a cached one.
+fn times(done: &Done, started: Instant) -> (Duration, Duration) {
+    let elapsed = started.elapsed();
+    let outcome = done.as_ref().ok().and_then(|done| done.as_ref().ok());
+    (elapsed, outcome.and_then(BuildOutcome::compile_time).unwrap_or(elapsed))
 }
 
 /// Use of the compilers while a kernel is measured.
@@ -270,7 +210,6 @@ impl Pipeline<'_> {
     /// Marks the builds of these variants as wanted.
     pub fn want(&self, variants: &[Variant]) {
         let mut state = self.lock();
-        state.likely.retain(|likely| !variants.contains(likely));
         for variant in variants {
             state.want(variant);
         }
@@ -284,7 +223,8 @@ impl Pipeline<'_> {
             return;
         }
         let mut state = self.lock();
-        state.likely = variants.into_iter().filter(|variant| !state.knows(variant)).collect();
+        let likely: Vec<Variant> = variants.into_iter().filter(|variant| !state.knows(variant)).collect();
+        state.queue.speculate(likely);
         drop(state);
         self.to_build.notify_all();
     }
@@ -312,7 +252,7 @@ impl Pipeline<'_> {
                 break Some(done);
             }
             let built = state.built.len() as u64;
-            progress(built, built + (state.building.len() + state.wanted.len()) as u64);
+            progress(built, built + (state.queue.building() + state.queue.wanted()) as u64);
             state = match left {
                 Some(left) => self.built.wait_timeout(state, left).expect(NO_PANIC).0,
                 None => self.built.wait(state).expect(NO_PANIC),
@@ -322,6 +262,11 @@ impl Pipeline<'_> {
         state.awaited = false;
         drop(state);
         Some(done?.unwrap_or_else(|panic| resume_unwind(panic)))
+    }
+
+    /// Whether the build of a variant has ended.
+    pub fn is_built(&self, variant: &Variant) -> bool {
+        self.lock().built.contains_key(variant)
     }
 
     /// Sets a function that is called when a build has ended.
@@ -349,7 +294,7 @@ impl Pipeline<'_> {
         let began = awaited && !state.awaited;
         state.awaited = awaited;
         let built = state.built.len() as u64;
-        let progress = (built, built + (state.building.len() + state.wanted.len()) as u64);
+        let progress = (built, built + (state.queue.building() + state.queue.wanted()) as u64);
         drop(state);
         if began {
             self.to_build.notify_all();
@@ -359,7 +304,7 @@ impl Pipeline<'_> {
 
     /// If the cores have to be idle during measurements, all wanted variants are built first.
     fn may_measure(&self, state: &State) -> bool {
-        self.meanwhile == Meanwhile::Compile || state.building.is_empty() && state.wanted.is_empty()
+        self.meanwhile == Meanwhile::Compile || state.queue.building() == 0 && state.queue.wanted() == 0
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -382,33 +327,28 @@ impl Pipeline<'_> {
         }
         let mut state = self.lock();
         while !state.closed {
-            let (building, limit) = (state.building.len(), self.limit(&state));
-            let mut next = if building < limit { state.wanted.pop_front() } else { None };
-            // A speculative build leaves room for a wanted one, since a running compiler is not ended for it.
-            if next.is_none() && building < limit - (limit / 8).max((limit > 3).into()) && state.compiles {
-                next = state.longest_likely();
-            }
+            let (building, limit) = (state.queue.building(), self.limit(&state));
+            // Speculative builds leave room for wanted ones, since a running compiler is not ended for them.
+            let has_room = building < limit - (limit / 8).max((limit > 3).into()) && state.queue.compiles;
+            state.tick();
+            let wanted = if building < limit { state.queue.next_wanted(limit) } else { None };
+            let next = wanted.or_else(|| if has_room { state.queue.next_likely() } else { None });
             let Some(variant) = next else {
                 state = self.to_build.wait(state).expect(NO_PANIC);
                 continue;
             };
-            state.tick();
-            state.building.push(variant.clone());
             drop(state);
             let started = Instant::now();
             let done = catch_unwind(AssertUnwindSafe(|| self.build(&variant)));
             state = self.lock();
             state.tick();
-            state.building.retain(|building| *building != variant);
-            if started.elapsed().as_secs_f64() > MATTERS && !state.compiles {
+            let (elapsed, took) = times(&done, started);
+            let compiled = state.queue.compiles;
+            state.queue.ended(&variant, elapsed, took);
+            if state.queue.compiles && !compiled {
                 // From now on likely variants are built too.
-                state.compiles = true;
                 self.to_build.notify_all();
             }
-            let outcome = done.as_ref().ok().and_then(|done| done.as_ref().ok());
-            state
-                .took
-                .push((variant.clone(), outcome.and_then(BuildOutcome::compile_time).unwrap_or(started.elapsed())));
             state.keep(variant, done);
             drop(state);
             self.built.notify_all();

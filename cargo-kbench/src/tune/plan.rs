@@ -42,7 +42,7 @@ impl Plan {
         let alike = last.zip(most).map(|((evaluated, seconds), most)| seconds / evaluated as f64 * most as f64);
         let most_seconds = kernel.search.seconds.map(|seconds| seconds as f64);
         let seconds = [alike, most_seconds].into_iter().flatten().reduce(f64::min);
-        let first = strategy::first(candidates, kernel, NAMED).into_iter().take(NAMED);
+        let first = strategy::first(candidates, kernel, NAMED).into_iter().flatten().take(NAMED);
         let first = first.map(|variant| kernel.space.settings(&variant)).collect();
         Self { first, most, seconds, last }
     }

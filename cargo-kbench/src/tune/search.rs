@@ -15,7 +15,7 @@ use super::strategy::{limits, strategy};
 use super::tie;
 use crate::build::Resources;
 use crate::config::{self, Kernel, Objective};
-use crate::evaluate::{BuildOutcome, Race, complete, evaluate_shared, judge_alone};
+use crate::evaluate::{Anticipated, BuildOutcome, Race, complete, evaluate_shared, judge_alone};
 use crate::gates::performance::{Compared, EntrantId};
 use crate::harness::{Candidate, Event, Harness, Reporter, RunError, Step};
 use crate::profile::ceilings::Ceilings;
@@ -146,12 +146,14 @@ impl<'a> Search<'a> {
         let (told, learned) = mpsc::channel();
         thread::scope(|scope| {
             let asker = threads::spawn_scoped(scope, move || asker.run(&learned, &|asked| to_try.send(asked).is_ok()))?;
+            let mut anticipated = Anticipated::new(harness)?;
             // The asker ends the search by dropping its end of the channel; otherwise the budget or an error ends it.
             let tried = asked.into_iter().try_for_each(|Asked { variant, total }| {
                 self.total = total;
                 // The default is always tried, since all variants are compared with it.
                 let deadline = self.deadline(started).filter(|_| self.evaluated > 0);
                 doing.set(Step::Compiling);
+                while !pipeline.is_built(&variant) && anticipated.compute(harness)? {}
                 let progress = |done, total| reporter.event(Event::Built { done, total });
                 let Some(outcome) = pipeline.take(&variant, deadline, progress).transpose()? else {
                     self.stopped = Some(Stopped::Seconds);

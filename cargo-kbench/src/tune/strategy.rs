@@ -26,12 +26,12 @@ pub(super) fn strategy(
     search::front::strategy_for(kernel.objectives.len(), &candidates, limits)
 }
 
-/// The first variants of a search without a warm start; if they are fewer than `n`, likely next variants too.
-pub(super) fn first(candidates: Candidates, kernel: &Kernel, n: usize) -> Vec<Variant> {
+/// The first variants of a search without a warm start, and at most `n` likely next ones.
+pub(super) fn first(candidates: Candidates, kernel: &Kernel, n: usize) -> [Vec<Variant>; 2] {
     let limits = limits(kernel);
-    let most = limits.evaluations.map_or(n, |budget| n.min(budget as usize));
+    let budget = limits.evaluations.map_or(usize::MAX, |budget| budget as usize);
     let mut strategy = strategy(candidates, kernel, &limits, &WarmStart::default());
-    let mut first = strategy.ask(strategy.batch().min(most));
-    first.extend(strategy.likely(most - first.len(), &|| false));
-    first
+    let asked = strategy.ask(strategy.batch().min(budget));
+    let likely = strategy.likely(n.min(budget - asked.len()), &|| false);
+    [asked, likely]
 }

@@ -80,7 +80,8 @@ pub struct Counts {
     pub branch_misses: Option<u64>,
 }
 
-/// Compares the outputs that another program computed, from the inputs of one seed, with the reference.
+/// Compares the outputs that another program computed, from the inputs of one seed, with the reference. Without outputs, the worker
+/// computes the reference and keeps it for later checks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InspectJob {
     /// Number of the job, repeated in its events.
@@ -91,6 +92,8 @@ pub struct InspectJob {
     pub reference: Reference,
     /// Seed of the inputs.
     pub seed: u64,
+    /// Pattern of the inputs; `None` for random inputs.
+    pub pattern: Option<Pattern>,
     /// The outputs: index into `tensors` and contents of each.
     pub outputs: Vec<(usize, Bytes)>,
     /// See [`CheckJob::bad_above`].

@@ -31,7 +31,7 @@ pub use report::*;
 pub use sampling::{Convergence, Disturbance, Sampling, SmClock};
 
 /// Version of this protocol, exchanged in the first line in each direction; both sides must have the same.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Time between two [heartbeats](Event::Heartbeat) of a worker.
 pub const HEARTBEAT: std::time::Duration = std::time::Duration::from_millis(500);

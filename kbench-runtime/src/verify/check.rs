@@ -135,12 +135,12 @@ impl<D: Device> Session<D> {
     /// Compares the outputs of another program, for one seed's inputs, with the reference. The program's memory is not examined.
     pub fn inspect(&mut self, job: &InspectJob, stage: OnStage<'_>) -> Result<SeedReport, Failure> {
         stage(Stage::Inputs);
-        let inputs = self.inputs(&job.tensors, job.seed, None)?;
+        let inputs = self.inputs(&job.tensors, job.seed, job.pattern)?;
         stage(Stage::Reference);
-        let of = ReferenceInputs::random(job.seed);
+        let of = ReferenceInputs { seed: job.seed, pattern: job.pattern, view: View::Given };
         let reference = self.reference(&job.reference, &job.tensors, &inputs, of)?;
         stage(Stage::Compare);
-        let mut report = SeedReport::new(job.seed);
+        let mut report = SeedReport { pattern: job.pattern, ..SeedReport::new(job.seed) };
         for (index, output) in &job.outputs {
             let spec =
                 job.tensors.get(*index).filter(|spec| spec.bytes() == output.0.len()).ok_or_else(|| {

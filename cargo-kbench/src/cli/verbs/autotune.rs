@@ -252,23 +252,24 @@ impl<'a> Tuning<'a> {
         let ahead = Ahead::default();
         let builder = Builder::new(self.package, search.kernel, self.setup.compiler);
         thread::scope(|scope| {
-            ahead.compile(scope, &builder);
-            let found = self.search_beside_compilers(search, workers, &ahead);
+            let first = Some(&search.kernel.space.default).filter(|_| !ahead.compile(scope, &builder));
+            let found = self.search_beside_compilers(search, workers, &ahead, first);
             ahead.end();
             found
         })
     }
 
-    /// Searches while `ahead` compiles variants on threads of its own.
+    /// Searches while `ahead` compiles variants on threads of its own; the device opens beside the compilation of `first`.
     fn search_beside_compilers(
         self,
         search: Search<'_>,
         workers: Option<&[WorkerOptions]>,
         ahead: &Ahead,
+        first: Option<&Variant>,
     ) -> Result<Found, RunError> {
         let Search { kernel, journal, from, but } = search;
         let choices = workers.map_or_else(|| workers_of_table(self.setup, kernel), <[_]>::to_vec);
-        let mut harness = self.open(kernel, Some(&kernel.space.default), choices)?;
+        let mut harness = self.open(kernel, first, choices)?;
         let device = harness.context.device.clone();
         let path = self.project.elite_path();
         let warm = if self.tune.cold {

@@ -32,7 +32,7 @@ pub(super) fn inspect(job: &InspectJob, reports: &[SeedReport]) -> Result<(), St
         return Err(format!("{} reports where one set of outputs was to be checked", reports.len()));
     };
     let outputs: Vec<&TensorSpec> = job.outputs.iter().filter_map(|(index, _)| job.tensors.get(*index)).collect();
-    report((job.seed, None), &outputs, given)
+    report((job.seed, job.pattern), &outputs, given)
 }
 
 /// Checks that there is a timing of each case with the requested number of samples, and a report after it.

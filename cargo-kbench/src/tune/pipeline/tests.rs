@@ -3,7 +3,8 @@ use std::sync::atomic::AtomicUsize;
 use super::*;
 use crate::build::{Compiler, CompilerOptions};
 use crate::config::{LoadOptions, load};
-use crate::harness::Built;
+use crate::evaluate::try_build;
+use crate::harness::{Builder, Built};
 
 fn variants(n: u16) -> Vec<Variant> {
     (0..n).map(|index| Variant(vec![index])).collect()
@@ -80,14 +81,35 @@ fn first_variants_of_a_search_are_compiled_ahead() {
     let (package, kernel) = (&project.packages[0], &project.packages[0].kernels[0]);
     let compiler = Compiler::new(folder.path(), CompilerOptions::default());
     let builder = Builder::new(package, kernel, &compiler);
-    let begun = Ahead::default();
-    thread::scope(|scope| begun.compile_on(scope, &builder, 3));
+    let ahead = Ahead::default();
+    let compile = |cores| thread::scope(|scope| ahead.compile_on(scope, &builder, cores));
+    assert!(!compile(0), "all cores are needed for the default, the reference and the device");
+    let queue = ahead.first_builds(kernel, 3);
+    assert_eq!((queue.wanted(), queue.building()), (4, 0), "the default has a thread of its own");
+    assert!(compile(6));
     let is_compiled = |variant: &[u16]| {
         try_build(&builder, &(&Variant(variant.to_vec())).into()).unwrap().result.unwrap().builds[0].artifact.cached
     };
-    // The caller compiles the default, and there are no more cores; the second layer follows the first.
-    let ahead = [[0, 0], [1, 0], [2, 0], [3, 0], [4, 0], [1, 1]].map(|variant| is_compiled(&variant));
-    assert_eq!(ahead, [false, true, true, true, false, false]);
+    let first_layer = [[0, 0], [1, 0], [2, 0], [3, 0], [4, 0]].map(|variant| is_compiled(&variant));
+    assert_eq!(first_layer, [true; 5]);
+    // The other two cores compile variants of the second layer, also more of them if builds take long.
+    let second_layer = [[0, 1], [1, 1], [2, 1], [3, 1], [4, 1]].map(|variant| is_compiled(&variant));
+    assert!(second_layer.iter().filter(|is_compiled| **is_compiled).count() >= 2, "{second_layer:?}");
+}
+
+#[test]
+fn nothing_is_compiled_ahead_of_a_search_that_has_begun() {
+    let queue = Mutex::new(Queue::default());
+    for variant in variants(4) {
+        queue.lock().unwrap().want(variant);
+    }
+    let (ahead, folder) = (Ahead::default(), tempfile::tempdir().unwrap());
+    ahead.begin();
+    let project = crate::config::fixture::project("");
+    let (package, kernel) = (&project.packages[0], &project.packages[0].kernels[0]);
+    let compiler = Compiler::new(folder.path(), CompilerOptions::default());
+    ahead.serve(&queue, &Builder::new(package, kernel, &compiler), 2);
+    assert_eq!(queue.into_inner().unwrap().begun, 0);
 }
 
 #[test]
@@ -135,7 +157,7 @@ fn likely_variants_are_built_while_none_is_requested() {
         };
         take(&variants(1)[0]);
         pipeline.speculate(variants(4));
-        assert!(!pipeline.lock().compiles, "as long as nobody has to wait");
+        assert!(!pipeline.lock().queue.compiles, "as long as nobody has to wait");
         take(&slow);
         // The test ends only if the variants are built without being wanted.
         drop(changed.wait_while(built.lock().unwrap(), |built| built.len() < 6).unwrap());
@@ -144,37 +166,6 @@ fn likely_variants_are_built_while_none_is_requested() {
     .unwrap();
     // The first variant was taken before it was likely.
     assert_eq!(built.into_inner().unwrap().len(), 6);
-}
-
-#[test]
-fn long_builds_start_first() {
-    let (gate, opened) = (Mutex::new(false), Condvar::new());
-    let build = |variant: &Variant| {
-        if *variant == Variant(vec![2, 0]) {
-            drop(opened.wait_while(gate.lock().unwrap(), |is_open| !*is_open).unwrap());
-        }
-        Ok(outcome(variant))
-    };
-    run(&build, Meanwhile::Compile, Duration::ZERO, &AtomicBool::new(false), |pipeline| {
-        let of = |indices: &[[u16; 2]]| indices.iter().map(|indices| Variant(indices.to_vec())).collect::<Vec<_>>();
-        pipeline.want(&of(&[[0, 0], [1, 0], [2, 0]]));
-        for variant in of(&[[0, 0], [1, 0]]) {
-            pipeline.take(&variant, None, |_, _| ()).unwrap().unwrap();
-        }
-        while pipeline.lock().building.is_empty() {
-            thread::yield_now();
-        }
-        let mut state = pipeline.lock();
-        state.took = of(&[[0, 0], [1, 0]]).into_iter().zip([1, 9].map(Duration::from_secs)).collect();
-        state.likely = of(&[[0, 1], [1, 1], [1, 2], [2, 1]]).into();
-        let order: Vec<Variant> = std::iter::from_fn(|| state.longest_likely()).collect();
-        drop(state);
-        *gate.lock().unwrap() = true;
-        opened.notify_all();
-        // Near a variant that took long or still compiles, the likelier one comes first.
-        assert_eq!(order, of(&[[1, 1], [1, 2], [2, 1], [0, 1]]));
-    })
-    .unwrap();
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
 use kbench_runtime::protocol::DeviceInfo;
 
-use crate::evaluate::Subject;
+use crate::evaluate::{Anticipated, Subject};
 use crate::harness::{Harness, RunError};
 use crate::process::executor::{Executor, ExecutorError, WorkerOptions};
 use crate::record::evaluation::Evaluation;
@@ -63,6 +63,7 @@ pub(super) enum Said {
 pub(super) struct Station<'a> {
     pub(super) name: String,
     pub(super) harness: Harness<'a>,
+    anticipated: Anticipated,
     /// Number of failed attempts in a row to start a worker.
     failures: u32,
     /// Whether the station is ready for a task.
@@ -73,7 +74,7 @@ pub(super) struct Station<'a> {
 
 impl<'a> Station<'a> {
     pub(super) fn new(name: String, harness: Harness<'a>) -> Self {
-        Self { name, harness, failures: 0, is_open: false, is_other_model: false }
+        Self { name, harness, anticipated: Anticipated::default(), failures: 0, is_open: false, is_other_model: false }
     }
 
     /// Serves until there are no more tasks, or its worker is given up.
@@ -90,7 +91,7 @@ impl<'a> Station<'a> {
         let mut undone = None;
         loop {
             let why = if self.is_open {
-                let Ok(task) = tasks.recv() else { return };
+                let Some(task) = self.next(tasks) else { return };
                 match self.evaluate(task) {
                     Ok(said) => {
                         self.failures = 0;
@@ -130,6 +131,21 @@ impl<'a> Station<'a> {
         }
     }
 
+    /// The next task; `None` at the end of the queue. Computes references while there is no task.
+    fn next(&mut self, tasks: &Receiver<Box<Task>>) -> Option<Box<Task>> {
+        loop {
+            match tasks.try_recv() {
+                Ok(task) => return Some(task),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => {}
+            }
+            // An error appears again with the next task.
+            if !self.anticipated.compute(&mut self.harness).unwrap_or(false) {
+                return tasks.recv().ok();
+            }
+        }
+    }
+
     /// Opens the worker's device, which has to be of the same model as the others.
     fn open(&mut self, model: &DeviceInfo) -> Result<(), RunError> {
         let device = self.harness.worker.device()?;
@@ -141,6 +157,7 @@ impl<'a> Station<'a> {
                 format!("{name} with driver {driver} where the others have {} with {}", model.name, model.driver);
             return Err(RunError::Workers { kernel, message });
         }
+        self.anticipated = Anticipated::new(&mut self.harness)?;
         Ok(())
     }
 

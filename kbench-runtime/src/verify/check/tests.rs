@@ -202,6 +202,7 @@ fn outputs_made_elsewhere_are_compared_with_the_reference() {
             tensors: job.case.tensors.clone(),
             reference: job.reference.clone(),
             seed: 4,
+            pattern: None,
             outputs: vec![(index, Bytes(bytes))],
             bad_above: 0.1,
         };
@@ -219,4 +220,30 @@ fn outputs_made_elsewhere_are_compared_with_the_reference() {
     assert!(matches!(inspect(1, vec![0; 1999]), Err(Failure::Inputs { .. })));
     assert!(matches!(inspect(2, vec![]), Err(Failure::Inputs { .. })));
     assert!(matches!(inspect(0, vec![0; 2000]), Err(Failure::Reference { .. })));
+}
+
+#[test]
+fn a_check_uses_references_that_were_computed_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let references = || std::fs::read_dir(folder.path()).unwrap().count();
+    let session = || Session::new(HostDevice::open(), Some(folder.path().to_owned()));
+    let mut before = session();
+    let mut job = testing::host_check(&mut before, "kbench_off_by_little");
+    job.options.patterns = vec![Pattern::Large];
+    let asked: Vec<_> = job.asked().collect();
+    assert_eq!(asked.last(), Some(&(0, Some(Pattern::Large))));
+    for &(seed, pattern) in &asked {
+        let (tensors, reference) = (job.case.tensors.clone(), job.reference.clone());
+        let inspect = InspectJob { id: 3, tensors, reference, seed, pattern, outputs: Vec::new(), bad_above: 0.1 };
+        let report = before.inspect(&inspect, &mut |_| {}).unwrap();
+        assert_eq!((report.seed, report.pattern, report.outputs.len()), (seed, pattern, 0));
+    }
+    // The end of a session waits until all results are written.
+    drop(before);
+    assert_eq!(references(), asked.len());
+    let mut after = session();
+    testing::host_check(&mut after, "kbench_off_by_little");
+    after.check(&job, &mut |_| {}).unwrap();
+    drop(after);
+    assert_eq!(references(), asked.len(), "the check computed none");
 }

@@ -206,6 +206,7 @@ fn check(
         tensors: specs.to_vec(),
         reference,
         seed,
+        pattern: None,
         outputs,
         bad_above: correctness::bad_above(limits),
     };
