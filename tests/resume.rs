@@ -45,6 +45,13 @@ fn assert_success(output: &Output) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// The message with the result of a run.
+fn tuned(output: &Output) -> Value {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    let messages = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    messages.into_iter().find(|message| message["reason"] == "tuned").expect("the run ended")
+}
+
 /// Waits until the journal has `lines` evaluations, or the run ends.
 fn wait_for_evaluations(folder: &Path, child: &mut Child, count: usize) {
     let limit = Instant::now() + Duration::from_secs(60);
@@ -78,8 +85,10 @@ fn a_killed_run_resumes_where_it_ended() {
     let text = fs::read(journal(killed.path())).unwrap();
     fs::write(journal(killed.path()), &text[..text.len() - 5]).unwrap();
     assert!(!killed.path().join("elite.json").exists());
-    assert_success(&autotune(killed.path()).output().unwrap());
+    let resumed = autotune(killed.path()).output().unwrap();
+    assert_success(&resumed);
     assert_eq!(elite(killed.path()), expected);
+    assert_eq!(tuned(&resumed)["finals_resumed"], false, "no run came to its finals");
 
     let keys: Vec<Value> = records(killed.path(), "evaluation").iter().map(|record| record["key"].clone()).collect();
     let distinct: std::collections::HashSet<&str> = keys.iter().map(|key| key.as_str().unwrap()).collect();
@@ -92,7 +101,9 @@ fn a_finished_run_is_not_run_again() {
     let folder = package();
     assert_success(&autotune(folder.path()).output().unwrap());
     let first = elite(folder.path());
-    assert_success(&autotune(folder.path()).output().unwrap());
+    let again = autotune(folder.path()).output().unwrap();
+    assert_success(&again);
+    assert_eq!(tuned(&again)["finals_resumed"], true);
     assert_eq!(records(folder.path(), "evaluation").len(), 25);
     assert_eq!(records(folder.path(), "comparison").len(), 1);
     assert_eq!(elite(folder.path()), first);
