@@ -144,6 +144,17 @@ fn a_quarter_of_the_rounds_of_each_order_may_be_outliers() {
 }
 
 #[test]
+fn the_rounds_of_a_pair_are_drawn_together() {
+    // A gain of one round is the loss of the next.
+    let gains = plain(&mut ChaCha8Rng::seed_from_u64(1), 60);
+    let ratios: Vec<f64> = gains.iter().flat_map(|gain| [*gain, -gain]).collect();
+    let Rounds { parts, .. } = rounds(&ratios);
+    assert_eq!(parts.len(), 2);
+    assert!(rounds(&ratios).resampled().iter().all(|centre| centre.abs() < 1e-12));
+    assert!(rounds(&ratios).deviation() < 1e-12 && rounds(&gains).deviation() > 1e-3);
+}
+
+#[test]
 fn few_rounds_are_units_and_a_last_round_without_a_pair_does_not_count() {
     let ratios = plain(&mut ChaCha8Rng::seed_from_u64(1), 102);
     let few = rounds(&ratios[..99]);
