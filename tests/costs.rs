@@ -4,15 +4,15 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{self, BufRead as _, Write as _};
+use std::io::{self, BufRead as _, Write};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use kbench_runtime::protocol::{
-    CheckJob, DeviceInfo, Event, OutputReport, RelatedErrors, Request, Role, SeedReport, Stage, TensorSpec, TimedCase,
-    Timing, VERSION,
+    DeviceInfo, Event, OutputReport, RelatedErrors, Request, Role, SeedReport, Stage, Timing, VERSION,
 };
+use serde::Deserialize;
 
 mod model;
 
@@ -141,52 +141,97 @@ fn children_seconds() -> f64 {
     seconds(usage.user_time()) + seconds(usage.system_time())
 }
 
+/// The parts of jobs on which the answers depend; all else is passed over, so that the processor is left to the driver.
+#[derive(Deserialize)]
+struct Check<'l> {
+    id: u64,
+    seeds: Vec<u64>,
+    #[serde(borrow)]
+    case: Case<'l>,
+}
+
+#[derive(Deserialize)]
+struct Time<'l> {
+    id: u64,
+    seed: u64,
+    iterations: u32,
+    #[serde(borrow)]
+    cases: Vec<Timed<'l>>,
+}
+
+#[derive(Deserialize)]
+struct Timed<'l> {
+    #[serde(borrow)]
+    case: Case<'l>,
+}
+
+#[derive(Deserialize)]
+struct Case<'l> {
+    #[serde(borrow)]
+    tensors: Vec<Tensor<'l>>,
+    sequence: Code<'l>,
+}
+
+#[derive(Deserialize)]
+struct Tensor<'l> {
+    name: &'l str,
+    dims: Vec<u64>,
+    role: Role,
+}
+
+#[derive(Deserialize)]
+struct Code<'l> {
+    blob: &'l str,
+}
+
 /// A worker that runs nothing: it answers each job at once, a check without findings and times as the model says.
 fn answer_at_once() {
-    let mut events = io::stdout().lock();
+    let (mut requests, mut events) = (io::stdin().lock(), io::stdout().lock());
     let mut times: HashMap<String, f64> = HashMap::new();
-    for line in io::stdin().lock().lines() {
-        let mut answers = Vec::new();
-        match Request::of_line(line.unwrap().as_bytes()).unwrap() {
-            Request::Hello { device: _, .. } => {
-                answers.push(Event::Hello { protocol: VERSION, device: DeviceInfo::fake(0), visible: Vec::new() });
+    let mut line = Vec::new();
+    while requests.read_until(b'\n', &mut line).unwrap() > 0 {
+        if line.starts_with(br#"{"type":"check","#) {
+            let Check { id, seeds, case } = serde_json::from_slice(&line).unwrap();
+            say(&mut events, &Event::Stage { id, stage: Stage::Launch });
+            let seeds = seeds.into_iter().map(|seed| report(seed, &case.tensors)).collect();
+            say(&mut events, &Event::Checked { id, seeds });
+        } else if line.starts_with(br#"{"type":"time","#) {
+            let Time { id, seed, iterations, cases } = serde_json::from_slice(&line).unwrap();
+            say(&mut events, &Event::Stage { id, stage: Stage::Timing });
+            let timing = |Timed { case }: &Timed<'_>| {
+                let samples = vec![times[case.sequence.blob]; iterations.max(1) as usize];
+                Timing::new(samples, "model", report(seed, &case.tensors))
+            };
+            say(&mut events, &Event::Timed { id, timings: cases.iter().map(timing).collect() });
+        } else {
+            match Request::of_line(&line).unwrap() {
+                Request::Hello { .. } => {
+                    let device = DeviceInfo::fake(0);
+                    say(&mut events, &Event::Hello { protocol: VERSION, device, visible: Vec::new() });
+                }
+                Request::Blob { hash, data } => {
+                    let code: serde_json::Value = serde_json::from_slice(&data.into_bytes().unwrap()).unwrap();
+                    times.insert(hash, code["time_ns"].as_f64().unwrap());
+                }
+                other => panic!("{other:?}"),
             }
-            Request::Blob { hash, data } => {
-                let code: serde_json::Value = serde_json::from_slice(&data.into_bytes().unwrap()).unwrap();
-                times.insert(hash, code["time_ns"].as_f64().unwrap());
-            }
-            Request::Check(job) => {
-                answers.push(Event::Stage { id: job.id, stage: Stage::Launch });
-                answers.push(Event::Checked { id: job.id, seeds: checked(&job) });
-            }
-            Request::Time(job) => {
-                let iterations = job.iterations.max(1) as usize;
-                let timing = |TimedCase { case, .. }: &TimedCase| {
-                    Timing::new(vec![times[&case.sequence.blob]; iterations], "model", report(job.seed, &case.tensors))
-                };
-                answers.push(Event::Stage { id: job.id, stage: Stage::Timing });
-                answers.push(Event::Timed { id: job.id, timings: job.cases.iter().map(timing).collect() });
-            }
-            other => panic!("{other:?}"),
         }
-        for answer in answers {
-            let mut line = serde_json::to_vec(&answer).unwrap();
-            line.push(b'\n');
-            events.write_all(&line).unwrap();
-        }
+        line.clear();
     }
 }
 
-fn checked(job: &CheckJob) -> Vec<SeedReport> {
-    job.asked().map(|(seed, pattern)| SeedReport { pattern, ..report(seed, &job.case.tensors) }).collect()
+fn say(events: &mut impl Write, event: &Event) {
+    let mut line = serde_json::to_vec(event).unwrap();
+    line.push(b'\n');
+    events.write_all(&line).unwrap();
 }
 
 /// No findings, on any output.
-fn report(seed: u64, tensors: &[TensorSpec]) -> SeedReport {
-    let outputs = tensors.iter().filter(|spec| matches!(spec.role, Role::Out | Role::Inout));
-    let output = |spec: &TensorSpec| OutputReport {
-        tensor: spec.name.clone(),
-        elements: spec.elements() as u64,
+fn report(seed: u64, tensors: &[Tensor<'_>]) -> SeedReport {
+    let outputs = tensors.iter().filter(|tensor| tensor.role.is_output());
+    let output = |tensor: &Tensor<'_>| OutputReport {
+        tensor: tensor.name.to_owned(),
+        elements: tensor.dims.iter().product(),
         unwritten: 0,
         first_unwritten: None,
         nonfinite: 0,

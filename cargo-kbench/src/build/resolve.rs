@@ -120,13 +120,17 @@ impl Point<'_> {
         constants.map(|(toggle, value)| constant(toggle, value)).collect()
     }
 
-    /// The macros of a build, toggles first.
-    pub fn macros(&self, implementation: &Implementation) -> Result<Vec<(String, String)>, ResolveError> {
+    /// The macros of the toggles.
+    pub fn toggles(&self, implementation: &Implementation) -> Vec<(String, String)> {
         let arguments = template_arguments(implementation);
         let toggles = self.kernel.space.reaching(self.variant, Reach::Macro);
         let toggles = toggles.filter(|(toggle, _)| !arguments.contains(&&*toggle.name));
-        let mut macros: Vec<_> = toggles.map(|(toggle, value)| (toggle.name.clone(), macro_text(value))).collect();
-        for (name, expr) in &implementation.defines {
+        toggles.map(|(toggle, value)| (toggle.name.clone(), macro_text(value))).collect()
+    }
+
+    /// The macros that the table defines.
+    pub fn defines(&self, implementation: &Implementation) -> Result<Vec<(String, String)>, ResolveError> {
+        let define = |(name, expr): &(String, Expr)| {
             let text = match self.eval(name, expr)? {
                 Value::Bool(value) => i32::from(value).to_string(),
                 Value::Int(value) => value.to_string(),
@@ -134,9 +138,9 @@ impl Point<'_> {
                 Value::Float(value) => format!("{value:?}"),
                 Value::Str(value) => value,
             };
-            macros.push((name.clone(), text));
-        }
-        Ok(macros)
+            Ok((name.clone(), text))
+        };
+        implementation.defines.iter().map(define).collect()
     }
 
     /// The launches at this point, in order; at least one.

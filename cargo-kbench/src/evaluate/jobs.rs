@@ -41,10 +41,12 @@ impl Jobs {
         let kernel = harness.kernel();
         let limits = &kernel.gates.correctness;
         let Harness { context, worker, references, .. } = harness;
-        let mut checks = Vec::new();
-        let mut times = Vec::new();
+        let shapes = context.builder.shapes();
+        // Jobs are large, and most tables have one shape.
+        let mut checks = Vec::with_capacity(shapes.len());
+        let mut times = Vec::with_capacity(1);
         let mut demand = None;
-        for &shape in context.builder.shapes() {
+        for &shape in shapes {
             let point = context.point(shape, variant);
             let tensors = point.tensors(&context.files);
             let case = tensors.and_then(|tensors| Ok(Case { tensors, sequence: sequence(&point, shape)? }));

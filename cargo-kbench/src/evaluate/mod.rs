@@ -8,7 +8,7 @@ use kbench_runtime::protocol::{CheckJob, TimeJob};
 
 use jobs::Jobs;
 
-use crate::config::Objective;
+use crate::config::{Kernel, Objective};
 use crate::gates::correctness::{Check, first_look, without_tolerance};
 use crate::gates::performance::{impossible, time as measure_time};
 use crate::gates::{GATES, Trial};
@@ -116,28 +116,22 @@ pub fn prepare(
     race: Option<Race>,
 ) -> Result<Prepared, RunError> {
     let kernel = harness.kernel();
-    let mut evaluation = Evaluation::new(kernel.space.settings(&candidate.variant), outcome.warnings);
-    evaluation.source = candidate.source_record();
-    match outcome.result {
-        Ok(built) => {
-            evaluation.builds = built.records(kernel);
-            match caught(jobs(harness, candidate, &built, &evaluation.warnings, race))? {
-                Ok((jobs, key)) => {
-                    evaluation.key = key;
-                    let subject = Subject { candidate: candidate.clone(), built, race, jobs, evaluation };
-                    return Ok(match subject.cached(harness)? {
-                        Some(cached) => Prepared::Cached(cached),
-                        None => Prepared::ToMeasure(Box::new(subject)),
-                    });
-                }
-                Err(rejection) => evaluation.reject(rejection),
+    let warnings = outcome.warnings;
+    let (rejection, built) = match outcome.result {
+        Ok(built) => match caught(jobs(harness, candidate, &built, &warnings, race))? {
+            Ok((jobs, key)) => {
+                let subject = Subject { candidate: candidate.clone(), built, race, jobs, key, warnings };
+                return Ok(match subject.cached(harness)? {
+                    Some(cached) => Prepared::Cached(cached),
+                    None => Prepared::ToMeasure(Box::new(subject)),
+                });
             }
-        }
-        Err(BuildFailure { rejection, built }) => {
-            evaluation.builds = built.map(|built| built.records(kernel)).unwrap_or_default();
-            evaluation.reject(rejection);
-        }
-    }
+            Err(rejection) => (rejection, Some(built)),
+        },
+        Err(BuildFailure { rejection, built }) => (rejection, built),
+    };
+    let mut evaluation = begun(kernel, candidate, built.as_ref(), warnings);
+    evaluation.reject(rejection);
     harness.record_evaluation(&evaluation)?;
     Ok(Prepared::Cached(Arc::new(evaluation)))
 }
@@ -148,8 +142,17 @@ pub struct Subject {
     built: Built,
     race: Option<Race>,
     jobs: Jobs,
-    /// The evaluation so far.
-    evaluation: Evaluation,
+    key: String,
+    warnings: Vec<String>,
+}
+
+/// The evaluation of a candidate before it is measured.
+fn begun(kernel: &Kernel, candidate: &Candidate, built: Option<&Built>, warnings: Vec<String>) -> Evaluation {
+    Evaluation {
+        source: candidate.source_record(),
+        builds: built.map(|built| built.records(kernel)).unwrap_or_default(),
+        ..Evaluation::new(kernel.space.settings(&candidate.variant), warnings)
+    }
 }
 
 /// The jobs of a built candidate and the key of its evaluation. A rejection here needs no measurement.
@@ -177,7 +180,13 @@ fn jobs(
 impl Subject {
     /// Key of the evaluation; another candidate has the same key if it is the same program.
     pub fn key(&self) -> &str {
-        &self.evaluation.key
+        &self.key
+    }
+
+    /// The evaluation before the measurement.
+    fn begun(&self, kernel: &Kernel) -> Evaluation {
+        let begun = begun(kernel, &self.candidate, Some(&self.built), self.warnings.clone());
+        Evaluation { key: self.key.clone(), ..begun }
     }
 
     /// The candidate.
@@ -198,7 +207,7 @@ impl Subject {
     /// Measures the candidate. The result does not depend on the journal or on other candidates: any harness of the
     /// same kernel can measure.
     pub fn measure(&self, harness: &mut Harness<'_>) -> Result<Evaluation, RunError> {
-        let mut evaluation = Evaluation { checked: self.wanted(), ..self.evaluation.clone() };
+        let mut evaluation = Evaluation { checked: self.wanted(), ..self.begun(harness.kernel()) };
         if let Err(rejection) = caught(self.run(harness, &mut evaluation))? {
             evaluation.reject(rejection);
         }
@@ -208,7 +217,7 @@ impl Subject {
 
     /// Records the measurement in the journal and for other candidates with the same key.
     pub fn keep(&self, harness: &mut Harness<'_>, measured: &Arc<Evaluation>) -> Result<(), RunError> {
-        harness.results.tried(&measured.key, &measured.toggles, measured.source.as_ref());
+        harness.results.tried(measured);
         harness.results.add(Arc::clone(measured), self.candidate.is_default(harness.kernel()));
         harness.record_evaluation(measured)
     }
@@ -216,35 +225,35 @@ impl Subject {
     /// The recorded evaluation of a candidate with this key: of the same machine code in this run, or from the journal.
     /// The default is measured in every run, which shows whether the machine has changed.
     pub fn cached(&self, harness: &mut Harness<'_>) -> Result<Option<Arc<Evaluation>>, RunError> {
-        let Evaluation { toggles, source, key, builds, .. } = &self.evaluation;
         let race = self.race(harness);
-        let Some((cached, is_earlier)) = harness.results.evaluation(key) else { return Ok(None) };
+        let Some((cached, is_earlier)) = harness.results.evaluation(&self.key) else { return Ok(None) };
         if is_earlier && self.candidate.is_default(harness.context.kernel)
             || is_earlier && cached.rejection().is_none() && application::is_wanted(&harness.context.objectives)
             || !serves(cached, is_earlier, race, self.wanted())
         {
             return Ok(None);
         }
-        let is_new = !harness.results.is_tried(key);
+        let is_new = !harness.results.is_tried(&self.key);
+        let Evaluation { toggles, source, builds, .. } = self.begun(harness.kernel());
         let mut cached = Evaluation {
-            toggles: toggles.clone(),
-            source: source.clone(),
-            builds: builds.clone(),
-            identical_code: harness.results.identical_code(key, toggles, source.as_ref()),
+            identical_code: harness.results.identical_code(&self.key, &toggles, source.as_ref()),
+            toggles,
+            source,
+            builds,
             cached: cached.cached || is_earlier,
             resumed: !is_earlier && !cached.cached && is_new,
             ..Evaluation::clone(cached)
         };
         // The record may be of a search with other objectives or weights and the same measurements.
         objectives::set(&harness.context, &mut cached, &self.candidate, &self.built);
+        let cached = Arc::new(cached);
         if is_new {
-            harness.results.tried(key, toggles, source.as_ref());
+            harness.results.tried(&cached);
         }
         // The journal already has the records of a run that is resumed.
         if !is_new || is_earlier {
             harness.record_evaluation(&cached)?;
         }
-        let cached = Arc::new(cached);
         if is_earlier {
             harness.results.add(Arc::clone(&cached), false);
         }
@@ -324,7 +333,7 @@ fn key(harness: &mut Harness<'_>, jobs: &Jobs, built: &Built, warnings: &[String
     let times: Vec<_> = jobs.times.iter().map(|(shape, job)| (jobs.place(*shape), job)).collect();
     let jobs = (checks, times, answers);
     let circumstances = harness.context.circumstances();
-    Ok(fingerprint::of("evaluation", &(circumstances, jobs, &kernel.gates.correctness, warnings)))
+    Ok(fingerprint::of("evaluation", &(circumstances, jobs, warnings)))
 }
 
 /// Whether a record can replace a new measurement. The record of a variant that was stopped early can replace only one in a race: that of

@@ -135,12 +135,12 @@ impl<'a> Builder<'a> {
         precision: Option<DType>,
     ) -> Result<Unit, ResolveError> {
         let point = self.point(kernel, shape, variant);
-        let (mut macros, mut constants) = (point.macros(implementation)?, point.constants(implementation));
-        if precision.is_some() {
-            // A reference has its own defines; the toggles of the variant are no macros there.
-            macros.retain(|(name, _)| implementation.defines.iter().any(|(define, _)| define == name));
-            constants.clear();
-        }
+        // A reference has its own defines; the toggles of the variant are no macros there.
+        let (mut macros, constants) = match precision {
+            Some(_) => (Vec::new(), Vec::new()),
+            None => (point.toggles(implementation), point.constants(implementation)),
+        };
+        macros.extend(point.defines(implementation)?);
         Ok(Unit {
             backend: implementation.backend,
             source: point.source(implementation)?,

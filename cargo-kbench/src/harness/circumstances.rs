@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::sync::OnceLock;
 
 use kbench_runtime::driver::reference::TRANSIENT;
-use kbench_runtime::protocol::{Case, CheckJob, DeviceKind, Reference, Sequence, TimeJob};
-use serde::Serialize;
+use kbench_runtime::fingerprint;
+use kbench_runtime::protocol::{Case, CheckJob, DeviceInfo, DeviceKind, Reference, Sequence, TimeJob};
 
 use super::context::named_files;
 use super::{Build, Context};
@@ -21,14 +22,24 @@ const OF_LIBRARIES: [&str; 9] = ["OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "
 const LOADER: [&str; 5] = ["LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "LD_BIND_NOW", "GLIBC_TUNABLES"];
 
 impl Context<'_> {
-    /// Conditions of measurements beside their jobs.
-    pub fn circumstances(&self) -> impl Serialize + '_ {
-        let kernel = self.kernel;
-        let surroundings = (self.device.kind == DeviceKind::Host).then(surroundings);
-        let program = (METHOD, env!("CARGO_PKG_VERSION"));
-        // Commands that start several workers are left out: a run may continue elsewhere, on devices of the same model.
-        let runner = (&kernel.runner, &self.runner_files);
-        (program, &self.device, runner, kernel.timing.timeout_seconds, surroundings)
+    /// Fingerprint of the conditions of measurements beside their jobs, and of the limits of the check. Taken once: a search names it for
+    /// each variant.
+    pub fn circumstances(&self) -> &str {
+        self.circumstances.get_or_init(|| {
+            let kernel = self.kernel;
+            let surroundings = (self.device.kind == DeviceKind::Host).then(surroundings);
+            let program = (METHOD, env!("CARGO_PKG_VERSION"));
+            // Commands that start several workers are left out: a run may continue elsewhere, on devices of the same model.
+            let runner = (&kernel.runner, &self.runner_files);
+            let (timeout, limits) = (kernel.timing.timeout_seconds, &kernel.gates.correctness);
+            fingerprint::of("circumstances", &(program, &self.device, runner, timeout, surroundings, limits))
+        })
+    }
+
+    /// Continues on another device.
+    pub fn use_device(&mut self, device: DeviceInfo) {
+        self.device = device;
+        self.circumstances = OnceLock::new();
     }
 
     /// Hashes of the package's files that a command names; `None` for words that are not files.

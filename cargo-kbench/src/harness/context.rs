@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use kbench_runtime::fingerprint;
@@ -28,6 +29,8 @@ pub struct Context<'a> {
     pub objectives: Vec<Objective>,
     /// Hashes of the files that the runner's words name.
     pub runner_files: Vec<Option<String>>,
+    /// See [`circumstances`](Self::circumstances).
+    pub(super) circumstances: OnceLock<String>,
     /// elite.json, whose winners of other kernels an objective's program launches; empty where no objective is pursued.
     pub elite_path: PathBuf,
     /// The compiler and the folder.

@@ -2,6 +2,7 @@
 //! recorded results. A harness runs jobs and judges nothing.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -159,6 +160,7 @@ impl<'a> Harness<'a> {
             device,
             files,
             runner_files,
+            circumstances: OnceLock::new(),
             objectives: vec![Objective::P50],
             elite_path: PathBuf::new(),
             setup,

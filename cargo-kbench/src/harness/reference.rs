@@ -76,9 +76,9 @@ impl References {
             .builder
             .unit(kernel, implementation, shape, variant, Some(precision))
             .map_err(|error| failed(error.to_string()))?;
-        let built = self.compiled.iter().find(|(other, _)| *other == unit).map(|(_, artifact)| artifact.clone());
-        let artifact = if let Some(artifact) = built {
-            artifact
+        let built = self.compiled.iter().position(|(other, _)| *other == unit);
+        let at = if let Some(at) = built {
+            at
         } else {
             let artifact = context.builder.compiler.compile(&unit).map_err(|error| {
                 if !error.is_variants_own() {
@@ -91,12 +91,13 @@ impl References {
                 failed(if is_other { other_precision(kernel, implementation) } else { error.to_string() })
             })?;
             worker.add_blob(&artifact.hash, &artifact.code);
-            self.compiled.push((unit, artifact.clone()));
-            artifact
+            self.compiled.push((unit, artifact));
+            self.compiled.len() - 1
         };
-        let sequence = context.builder.point(kernel, shape, variant).sequence(implementation, &artifact);
+        let (_, artifact) = &self.compiled[at];
+        let sequence = context.builder.point(kernel, shape, variant).sequence(implementation, artifact);
         let sequence = sequence.map_err(|error| failed(error.to_string()))?;
-        Ok(Reference { sequence, precision, program: false, identity: artifact.identity })
+        Ok(Reference { sequence, precision, program: false, identity: artifact.identity.clone() })
     }
 
     /// The launches of the baseline that is named as naive, at a shape; of a function, [beside](Kernel::beside) `variant`.

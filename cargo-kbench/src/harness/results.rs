@@ -12,8 +12,8 @@ use crate::space::Settings;
 #[derive(Default)]
 pub struct Results {
     cache: RunCache,
-    /// The first candidate of this run with a key.
-    first: HashMap<String, (Settings, Option<SourceRecord>)>,
+    /// The evaluation of the first candidate of this run with a key.
+    first: HashMap<String, Arc<Evaluation>>,
     journal: Option<Journal>,
 }
 
@@ -63,13 +63,13 @@ impl Results {
 
     /// The toggles of the first candidate of this run with this key, if that is another candidate.
     pub fn identical_code(&self, key: &str, toggles: &Settings, source: Option<&SourceRecord>) -> Option<Settings> {
-        let (first, of) = self.first.get(key)?;
-        ((first, of.as_ref()) != (toggles, source)).then(|| first.clone())
+        let first = self.first.get(key)?;
+        ((&first.toggles, first.source.as_ref()) != (toggles, source)).then(|| first.toggles.clone())
     }
 
-    /// Records the key of a candidate of this run.
-    pub fn tried(&mut self, key: &str, toggles: &Settings, source: Option<&SourceRecord>) {
-        self.first.insert(key.to_owned(), (toggles.clone(), source.cloned()));
+    /// Records the evaluation of a candidate of this run.
+    pub fn tried(&mut self, evaluation: &Arc<Evaluation>) {
+        self.first.insert(evaluation.key.clone(), Arc::clone(evaluation));
     }
 
     /// The comparison with this key.

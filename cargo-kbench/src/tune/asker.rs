@@ -16,9 +16,9 @@ use crate::space::Variant;
 /// Number of variants that each core compiles before they are measured, if the cores are the device.
 const CHUNK: usize = 4;
 
-/// A variant to try.
+/// Variants to try, which the pipeline builds.
 pub(super) struct Asked {
-    pub(super) variant: Variant,
+    pub(super) variants: Vec<Variant>,
     /// Largest number of variants that will be tried, as known at that time.
     pub(super) total: u64,
 }
@@ -58,8 +58,8 @@ fn budget(limits: &config::Search) -> u64 {
 }
 
 impl Asker<'_, '_> {
-    /// Asks until the strategy or the search ends; returns the reason why the search ended early. `asked` gets each
-    /// variant and returns whether the search continues.
+    /// Asks until the strategy or the search ends; returns the reason why the search ended early. `asked` gets the
+    /// variants and returns whether the search continues.
     pub(super) fn run(mut self, learned: &Receiver<Learned>, asked: &dyn Fn(Asked) -> bool) -> Option<Stopped> {
         // Outcomes that arrived while the strategy looked for likely variants.
         let early = RefCell::new(None);
@@ -113,10 +113,8 @@ impl Asker<'_, '_> {
                 tracing::debug!(variant = %self.kernel.space.settings(variant), "strategy asks for a variant");
             }
             self.pipeline.want(&variants);
-            for variant in variants {
-                if !asked(Asked { variant, total }) {
-                    return false;
-                }
+            if !asked(Asked { variants, total }) {
+                return false;
             }
         }
         self.pending > 0

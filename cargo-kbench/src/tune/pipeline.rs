@@ -274,23 +274,24 @@ impl Pipeline<'_> {
         let _ = self.listener.set(Box::new(listener));
     }
 
-    /// The first wanted variant that is built and that `is_asked` accepts, with its build; does not wait.
-    pub fn take_first(&self, is_asked: impl Fn(&Variant) -> bool) -> Option<(Variant, Result<BuildOutcome, RunError>)> {
+    /// The first wanted variant that is built, with its build; does not wait.
+    pub fn take_first(&self) -> Option<(Variant, Result<BuildOutcome, RunError>)> {
         let mut state = self.lock();
         if !self.may_measure(&state) {
             return None;
         }
-        let first = state.ready.values().find(|variant| is_asked(variant))?.clone();
+        let first = state.ready.first_key_value()?.1.clone();
         let done = state.take(&first).expect("it is built");
         drop(state);
         Some((first, done.unwrap_or_else(|panic| resume_unwind(panic))))
     }
 
-    /// Sets whether a worker waits for a build; then all cores compile. Returns the numbers of finished and of wanted
-    /// builds.
-    pub fn is_awaited(&self, awaited: bool) -> (u64, u64) {
+    /// Sets whether a worker waits for a wanted build, if there is one; then all cores compile. Returns the numbers of finished and of wanted
+    /// builds if so.
+    pub fn is_awaited(&self, waits: bool) -> Option<(u64, u64)> {
         let mut state = self.lock();
         state.tick();
+        let awaited = waits && !state.serials.is_empty();
         let began = awaited && !state.awaited;
         state.awaited = awaited;
         let built = state.built.len() as u64;
@@ -299,7 +300,12 @@ impl Pipeline<'_> {
         if began {
             self.to_build.notify_all();
         }
-        progress
+        awaited.then_some(progress)
+    }
+
+    /// Whether all wanted variants were taken.
+    pub fn is_done(&self) -> bool {
+        self.lock().serials.is_empty()
     }
 
     /// If the cores have to be idle during measurements, all wanted variants are built first.

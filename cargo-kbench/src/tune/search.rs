@@ -148,7 +148,8 @@ impl<'a> Search<'a> {
             let asker = threads::spawn_scoped(scope, move || asker.run(&learned, &|asked| to_try.send(asked).is_ok()))?;
             let mut anticipated = Anticipated::new(harness)?;
             // The asker ends the search by dropping its end of the channel; otherwise the budget or an error ends it.
-            let tried = asked.into_iter().try_for_each(|Asked { variant, total }| {
+            let each = |Asked { variants, total }| variants.into_iter().map(move |variant| (variant, total));
+            let tried = asked.into_iter().flat_map(each).try_for_each(|(variant, total)| {
                 self.total = total;
                 // The default is always tried, since all variants are compared with it.
                 let deadline = self.deadline(started).filter(|_| self.evaluated > 0);

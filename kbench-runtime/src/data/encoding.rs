@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::ser::{self, Serializer};
 
 /// Bytes that most contents need at most.
-const USUAL: usize = 8 << 10;
+const USUAL: usize = 16 << 10;
 
 /// The encoding of a text and of serialised data after it.
 pub(super) fn encoded(kind: &str, content: &(impl Serialize + ?Sized)) -> Result<Vec<u8>, fmt::Error> {

@@ -159,12 +159,11 @@ impl Executor {
     /// Compares a kernel with its reference. `timeout` is the deadline of one launch.
     pub fn check(&mut self, mut job: CheckJob, timeout: Duration) -> Result<Vec<SeedReport>, ExecutorError> {
         job.id = Self::id();
+        let request = Request::Check(Box::new(job));
+        let Request::Check(job) = &request else { unreachable!("made above") };
         let mut blobs = case_blobs(&job.case);
         blobs.extend(reference_blob(&job.reference));
         blobs.extend(job.options.naive.as_ref().map(|naive| &naive.blob));
-        let blobs: Vec<String> = blobs.into_iter().cloned().collect();
-        let request = Request::Check(Box::new(job));
-        let Request::Check(job) = &request else { unreachable!("made above") };
         match self.submit(&blobs, job.id, &request, timeout)? {
             Event::Checked { seeds, .. } => self.accept(answer::check(job, &seeds), seeds),
             other => Err(protocol_error(&other)),
@@ -174,11 +173,12 @@ impl Executor {
     /// Compares outputs of another program with the reference.
     pub fn inspect(&mut self, mut job: InspectJob, timeout: Duration) -> Result<Vec<SeedReport>, ExecutorError> {
         job.id = Self::id();
+        let request = Request::Inspect(Box::new(job));
+        let Request::Inspect(job) = &request else { unreachable!("made above") };
         let mut blobs = tensor_blobs(&job.tensors);
         blobs.extend(reference_blob(&job.reference));
-        let blobs: Vec<String> = blobs.into_iter().cloned().collect();
-        match self.submit(&blobs, job.id, &Request::Inspect(Box::new(job.clone())), timeout)? {
-            Event::Checked { seeds, .. } => self.accept(answer::inspect(&job, &seeds), seeds),
+        match self.submit(&blobs, job.id, &request, timeout)? {
+            Event::Checked { seeds, .. } => self.accept(answer::inspect(job, &seeds), seeds),
             other => Err(protocol_error(&other)),
         }
     }
@@ -186,14 +186,13 @@ impl Executor {
     /// Measures cases interleaved. `timeout` is the deadline of one launch or sample.
     pub fn time(&mut self, mut job: TimeJob, timeout: Duration) -> Result<Vec<Timing>, ExecutorError> {
         job.id = Self::id();
+        let request = Request::Time(Box::new(job));
+        let Request::Time(job) = &request else { unreachable!("made above") };
         let mut blobs = Vec::new();
         for timed in &job.cases {
             blobs.extend(case_blobs(&timed.case));
             blobs.extend(reference_blob(&timed.reference));
         }
-        let blobs: Vec<String> = blobs.into_iter().cloned().collect();
-        let request = Request::Time(Box::new(job));
-        let Request::Time(job) = &request else { unreachable!("made above") };
         match self.submit(&blobs, job.id, &request, timeout)? {
             Event::Timed { timings, .. } => self.accept(answer::time(job, &timings), timings),
             other => Err(protocol_error(&other)),
@@ -326,7 +325,7 @@ impl Executor {
     /// Runs a job with the provided results.
     fn submit(
         &mut self,
-        blobs: &[String],
+        blobs: &[&String],
         id: u64,
         request: &Request,
         timeout: Duration,
@@ -340,7 +339,7 @@ impl Executor {
     /// died after it had run other jobs, since an earlier kernel may have left damage or a timer.
     fn run_job(
         &mut self,
-        blobs: &[String],
+        blobs: &[&String],
         id: u64,
         request: &Request,
         timeout: Duration,
@@ -369,13 +368,13 @@ impl Executor {
     }
 
     /// Sends a job, after the files that the worker does not have yet.
-    fn send(&mut self, blobs: &[String], request: &Request) -> Result<&mut Worker, ExecutorError> {
+    fn send(&mut self, blobs: &[&String], request: &Request) -> Result<&mut Worker, ExecutorError> {
         self.device()?;
         let worker = self.worker.as_mut().expect("started by device");
         // One write, so that a worker wakes up once for all.
         let mut lines = Vec::with_capacity(worker::USUAL);
         let mut fresh: Vec<&String> = Vec::new();
-        for hash in blobs {
+        for &hash in blobs {
             if self.sent.contains(hash) || fresh.contains(&hash) {
                 continue;
             }
@@ -403,7 +402,7 @@ impl Executor {
 
     fn run_once(
         &mut self,
-        blobs: &[String],
+        blobs: &[&String],
         id: u64,
         request: &Request,
         timeout: Duration,

@@ -28,8 +28,9 @@ impl Executor {
     pub fn run_to_end(mut self, mut job: RunJob, timeout: Duration) -> Result<Watched, ExecutorError> {
         job.id = Self::id();
         let id = job.id;
-        let blobs: Vec<String> = case_blobs(&job.case).into_iter().cloned().collect();
-        self.send(&blobs, &Request::Run(Box::new(job)))?;
+        let request = Request::Run(Box::new(job));
+        let Request::Run(job) = &request else { unreachable!("made above") };
+        self.send(&case_blobs(&job.case), &request)?;
         let mut worker = self.worker.take().expect("sent to it");
         let mut counts = None;
         let failure = match worker.wait(heard_in, &mut |stage| patience(stage, timeout)) {

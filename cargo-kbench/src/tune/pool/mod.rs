@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use kbench_runtime::driver::threads;
 
-use super::asker::{Asked, Learned};
+use super::asker::Learned;
 use super::pipeline::Pipeline;
 use super::search::{Search, Tried, learned};
 use crate::evaluate::{Prepared, Race, Subject, prepare, yardstick_job};
@@ -22,7 +22,6 @@ use crate::harness::{Candidate, DeviceTimes, Event, Harness, Notice, Reporter, R
 use crate::process::executor::{Executor, WorkerOptions};
 use crate::record::conclusion::Stopped;
 use crate::record::evaluation::Evaluation;
-use crate::space::Variant;
 use calibration::{Calibration, ROUNDS};
 use station::{Backoff, Said, Station, Task};
 
@@ -37,8 +36,6 @@ mod station;
 pub(super) struct Pool<'a> {
     stations: Vec<Station<'a>>,
     backoff: Backoff,
-    /// Station that measured the variant of each key.
-    measured_by: HashMap<String, usize>,
     /// Speeds of the workers, once they were compared.
     calibration: Option<Calibration>,
 }
@@ -55,7 +52,7 @@ impl<'a> Pool<'a> {
             }
             stations.push(Station::new(name, harness.beside(executor)));
         }
-        Self { stations, backoff: Backoff::default(), measured_by: HashMap::new(), calibration: None }
+        Self { stations, backoff: Backoff::default(), calibration: None }
     }
 
     /// All workers time the default, or the best variant if the default is rejected, in rounds. A worker that differs
@@ -103,8 +100,7 @@ impl<'a> Pool<'a> {
         let mut warnings = Vec::new();
         for (at, station) in self.stations.iter().enumerate() {
             let Some(ratio) = calibration.is_off(at) else { continue };
-            let measured = self.measured_by.iter().filter(|(_, by)| **by == at);
-            search.slowness.extend(measured.map(|(key, _)| (key.clone(), ratio)));
+            search.slowness.extend(station.measured.iter().map(|measured| (measured.key.clone(), ratio)));
             let (by, how) = ((ratio - 1.0).abs() * 100.0, if ratio > 1.0 { "slower" } else { "faster" });
             warnings.push(format!(
                 "{} is {by:.1} % {how} than the others on {}, beyond the noise floor of {:.1} %: its times were corrected for \
@@ -141,7 +137,7 @@ impl<'a> Pool<'a> {
         let worker = stations.swap_remove(best).harness.worker;
         Executor::end_all(stations.iter_mut().map(|station| &mut station.harness.worker));
         if let Some(device) = worker.opened() {
-            harness.context.device = device.clone();
+            harness.context.use_device(device.clone());
         }
         harness.worker = worker;
     }
@@ -152,8 +148,8 @@ const AT_ONCE: usize = 32;
 
 /// Messages to the thread of the search.
 enum News {
-    /// The strategy asks for a variant.
-    Asked(Asked),
+    /// The strategy asks for variants, with [`Asked::total`](super::asker::Asked::total).
+    Asked(u64),
     /// The strategy asks for no more variants.
     AskedAll,
     /// A build has ended.
@@ -179,16 +175,12 @@ struct Desk<'d> {
     told: Option<Sender<Learned>>,
     /// Outcomes that the strategy gets next.
     learned: Vec<Learned>,
-    /// Variants that were asked for and not prepared, each with [`Asked::total`].
-    asked: HashMap<Variant, u64>,
     /// Subjects that are measured next.
     ready: VecDeque<Box<Task>>,
     /// Stations that are ready for a task.
     idle: Vec<usize>,
     /// Running measurements by key, with other subjects of the same key that wait for them.
     running: HashMap<String, Vec<Subject>>,
-    /// Station that measured the variant of each key.
-    measured_by: &'d mut HashMap<String, usize>,
     /// Stations that have a worker.
     open: HashSet<usize>,
     /// Reason why each station gave up its worker, if it did.
@@ -208,7 +200,7 @@ impl Search<'_> {
         reporter: &mut dyn Reporter,
     ) -> Result<(), RunError> {
         let limits = self.limits.clone();
-        let Pool { stations, backoff, measured_by, .. } = pool;
+        let Pool { stations, backoff, .. } = pool;
         let (backoff, count) = (*backoff, stations.len());
         let names: Vec<String> = stations.iter().map(|station| station.name.clone()).collect();
         let asker = self.asker(&limits, pipeline, count);
@@ -240,17 +232,15 @@ impl Search<'_> {
             }
             let asker = threads::spawn_scoped(scope, move || {
                 let _all = AtEnd(|| drop(news.send(News::AskedAll)));
-                asker.run(&learned, &|asked| news.send(News::Asked(asked)).is_ok())
+                asker.run(&learned, &|asked| news.send(News::Asked(asked.total)).is_ok())
             })?;
             let mut desk = Desk {
                 tasks,
                 told: Some(told),
                 learned: Vec::new(),
-                asked: HashMap::new(),
                 ready: VecDeque::new(),
                 idle: Vec::new(),
                 running: HashMap::new(),
-                measured_by,
                 open: HashSet::new(),
                 given_up: vec![None; count],
                 asks: true,
@@ -290,7 +280,7 @@ impl Search<'_> {
             if failed.is_some() || self.has_arrived(harness) {
                 desk.stop();
             }
-            if desk.is_over(failed.is_some()) {
+            if desk.is_over(failed.is_some(), pipeline) {
                 return failed.map_or(Ok(()), Err);
             }
             let (total, open) = (desk.names.len(), desk.open.len());
@@ -299,9 +289,7 @@ impl Search<'_> {
                 shown = state;
                 reporter.event(Event::Workers { busy, open, total });
             }
-            let waits = !desk.idle.is_empty() && !desk.asked.is_empty();
-            let (done, total) = pipeline.is_awaited(waits);
-            if waits {
+            if let Some((done, total)) = pipeline.is_awaited(!desk.idle.is_empty() && desk.told.is_some()) {
                 reporter.event(Event::Built { done, total });
             }
             let Some(news) = desk.hear(inbox, !self.tried.is_empty()) else {
@@ -311,7 +299,7 @@ impl Search<'_> {
                 continue;
             };
             match news {
-                News::Asked(Asked { variant, total }) => drop(desk.asked.insert(variant, total)),
+                News::Asked(total) => self.total = total,
                 News::AskedAll => desk.asks = false,
                 News::Built => {}
                 News::Said(at, Said::Open) => {
@@ -320,7 +308,6 @@ impl Search<'_> {
                 }
                 News::Said(at, Said::Measured(task, evaluation)) => {
                     desk.idle.push(at);
-                    desk.measured_by.insert(task.subject.key().to_owned(), at);
                     if let Err(error) = self.measured(desk, &task.subject, evaluation, harness, reporter) {
                         failed = failed.or(Some(error));
                     }
@@ -363,11 +350,10 @@ impl Search<'_> {
     ) -> Result<(), RunError> {
         loop {
             while desk.hand() {}
-            if desk.idle.is_empty() {
+            if desk.idle.is_empty() || desk.told.is_none() {
                 break;
             }
-            let Some((variant, outcome)) = pipeline.take_first(|built| desk.asked.contains_key(built)) else { break };
-            self.total = desk.asked.remove(&variant).expect("it was asked for");
+            let Some((variant, outcome)) = pipeline.take_first() else { break };
             let candidate = Candidate::from(&variant);
             match prepare(harness, &candidate, outcome?, Some(Race { bar: self.bar() }))? {
                 Prepared::Cached(evaluation) => self.told(desk, &candidate, evaluation, reporter),
@@ -416,9 +402,9 @@ impl Search<'_> {
 
 impl Desk<'_> {
     /// Whether no message is expected.
-    fn is_over(&self, failed: bool) -> bool {
+    fn is_over(&self, failed: bool, pipeline: &Pipeline<'_>) -> bool {
         let nothing_runs = self.running.is_empty() || self.given_up.iter().all(Option::is_some);
-        let nothing_comes = self.told.is_none() || !self.asks && self.asked.is_empty();
+        let nothing_comes = self.told.is_none() || !self.asks && pipeline.is_done();
         nothing_runs && (failed || nothing_comes)
     }
 
@@ -436,7 +422,6 @@ impl Desk<'_> {
     fn stop(&mut self) {
         self.told = None;
         self.learned.clear();
-        self.asked.clear();
         for task in self.ready.drain(..) {
             self.running.remove(task.subject.key());
         }

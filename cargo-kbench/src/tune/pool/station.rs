@@ -64,6 +64,8 @@ pub(super) struct Station<'a> {
     pub(super) name: String,
     pub(super) harness: Harness<'a>,
     anticipated: Anticipated,
+    /// The evaluations that the station measured.
+    pub(super) measured: Vec<Arc<Evaluation>>,
     /// Number of failed attempts in a row to start a worker.
     failures: u32,
     /// Whether the station is ready for a task.
@@ -74,7 +76,15 @@ pub(super) struct Station<'a> {
 
 impl<'a> Station<'a> {
     pub(super) fn new(name: String, harness: Harness<'a>) -> Self {
-        Self { name, harness, anticipated: Anticipated::default(), failures: 0, is_open: false, is_other_model: false }
+        Self {
+            name,
+            harness,
+            anticipated: Anticipated::default(),
+            measured: Vec::new(),
+            failures: 0,
+            is_open: false,
+            is_other_model: false,
+        }
     }
 
     /// Serves until there are no more tasks, or its worker is given up.
@@ -168,7 +178,11 @@ impl<'a> Station<'a> {
         task.lost = self.harness.worker.lost();
         self.harness.worker.evaluates(None);
         match measured {
-            Ok(evaluation) => Ok(Said::Measured(task, Arc::new(evaluation))),
+            Ok(evaluation) => {
+                let evaluation = Arc::new(evaluation);
+                self.measured.push(Arc::clone(&evaluation));
+                Ok(Said::Measured(task, evaluation))
+            }
             Err(error) => Err((task, error)),
         }
     }

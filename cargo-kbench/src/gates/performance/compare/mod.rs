@@ -142,6 +142,5 @@ fn key(
         contenders.iter().map(|contender| (&contender.name, contender.role)).collect();
     let context = &harness.context;
     let programs: Vec<(&str, String)> = rivals.iter().map(|rival| (rival.name, rival.key(context))).collect();
-    let limits = &kernel.gates.correctness;
-    Ok(fingerprint::of("comparison", &(context.circumstances(), &names, &job, answers, limits, programs)))
+    Ok(fingerprint::of("comparison", &(context.circumstances(), &names, &job, answers, programs)))
 }
