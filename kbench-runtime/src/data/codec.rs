@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::data::dtype::DType;
+use crate::data::zeroed::zeroed;
 
 /// A number as an integer or a float, since an i64 does not fit an f64.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -140,7 +141,7 @@ pub fn convert(from: DType, to: DType, bytes: &[u8]) -> Vec<u8> {
     if from == to {
         return bytes.to_vec();
     }
-    let mut converted = vec![0; bytes.len() / from.size() * to.size()];
+    let mut converted = zeroed(bytes.len() / from.size() * to.size());
     converted.par_chunks_mut(CHUNK * to.size()).zip(bytes.par_chunks(CHUNK * from.size())).for_each_init(
         || vec![0.0; CHUNK],
         |values, (converted, bytes)| {

@@ -8,3 +8,4 @@ pub mod fingerprint;
 pub mod float;
 pub mod lru;
 pub mod quantile;
+pub mod zeroed;

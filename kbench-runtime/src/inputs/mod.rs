@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::data::digest::Bytes;
+use crate::data::zeroed;
 use crate::protocol::{Failure, TensorSpec};
 
 pub mod cache;
@@ -21,6 +22,5 @@ fn zeroed(spec: &TensorSpec) -> Result<Vec<u8>, Failure> {
     let too_large = Failure::OutOfMemory { bytes: bytes.unwrap_or(u64::MAX) };
     let Some(bytes) = bytes.and_then(|bytes| usize::try_from(bytes).ok()) else { return Err(too_large) };
     Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| too_large)?;
-    // The system zeroes each page on its first write, which many threads do.
-    Ok(vec![0; bytes])
+    Ok(zeroed::zeroed(bytes))
 }

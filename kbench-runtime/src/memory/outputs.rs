@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::data::digest::Bytes;
 use crate::data::lru::{LruCache, capacity};
+use crate::data::zeroed::zeroed;
 use crate::device::{Device, Range};
 use crate::protocol::Failure;
 
@@ -34,7 +35,7 @@ impl OutputCache {
         if let Some(known) = key.as_ref().and_then(|key| self.0.get(key)) {
             return Ok(known);
         }
-        let mut data = vec![0; bytes];
+        let mut data = zeroed(bytes);
         device.download(buffer, offset, &mut data)?;
         let data = Arc::new(Bytes::new(data, digest));
         if let Some(key) = key {
