@@ -32,6 +32,12 @@ impl BuildOutcome {
         let built = self.result.as_ref().map_or_else(|failure| failure.built.as_ref(), Some)?;
         Some(built.builds.iter().map(|build| build.artifact.took).sum())
     }
+
+    /// Whether everything was compiled before.
+    pub fn is_cached(&self) -> bool {
+        let built = self.result.as_ref().map_or_else(|failure| failure.built.as_ref(), Some);
+        built.is_some_and(|Built { builds }| !builds.is_empty() && builds.iter().all(|build| build.artifact.cached))
+    }
 }
 
 /// Compiles a candidate for every shape that it will run on, and judges its resources.

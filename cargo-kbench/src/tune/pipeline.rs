@@ -166,10 +166,11 @@ pub fn run<R>(
     Ok((result, times))
 }
 
-/// The time of a build since `started`, and that of its compilation, which may be a cached one.
+/// The time of a build since `started`, none if no compiler ran, and that of its compilation, which may be a cached one.
 fn times(done: &Done, started: Instant) -> (Duration, Duration) {
-    let elapsed = started.elapsed();
     let outcome = done.as_ref().ok().and_then(|done| done.as_ref().ok());
+    // A cached build that takes long waits for a core: many workers may use them all.
+    let elapsed = if outcome.is_some_and(BuildOutcome::is_cached) { Duration::ZERO } else { started.elapsed() };
     (elapsed, outcome.and_then(BuildOutcome::compile_time).unwrap_or(elapsed))
 }
 

@@ -1,10 +1,10 @@
 use std::sync::atomic::AtomicUsize;
 
 use super::*;
-use crate::build::{Compiler, CompilerOptions};
+use crate::build::{Artifact, Compiler, CompilerOptions};
 use crate::config::{LoadOptions, load};
 use crate::evaluate::try_build;
-use crate::harness::{Builder, Built};
+use crate::harness::{self, Builder, Built};
 
 fn variants(n: u16) -> Vec<Variant> {
     (0..n).map(|index| Variant(vec![index])).collect()
@@ -168,6 +168,36 @@ fn likely_variants_are_built_while_none_is_requested() {
     .unwrap();
     // The first variant was taken before it was likely.
     assert_eq!(built.into_inner().unwrap().len(), 6);
+}
+
+#[test]
+fn a_cached_build_takes_no_time() {
+    let done = |cached: &[bool]| -> Done {
+        let build = |&cached| harness::Build { shapes: vec![0], artifact: Artifact { cached, ..artifact() } };
+        let built = Built { builds: cached.iter().map(build).collect() };
+        Ok(Ok(BuildOutcome { result: Ok(built), warnings: Vec::new() }))
+    };
+    let started = Instant::now();
+    thread::sleep(Duration::from_millis(1));
+    let is_none = [&[true, true][..], &[true, false], &[]].map(|cached| times(&done(cached), started).0.is_zero());
+    assert_eq!(is_none, [true, false, false]);
+}
+
+fn artifact() -> Artifact {
+    Artifact {
+        code: "code".into(),
+        hash: String::new(),
+        identity: String::new(),
+        functions: Vec::new(),
+        defined: Vec::new(),
+        command: Vec::new(),
+        link: Vec::new(),
+        compiler: String::new(),
+        source_hash: String::new(),
+        messages: String::new(),
+        cached: false,
+        took: Duration::ZERO,
+    }
 }
 
 #[test]
