@@ -41,6 +41,7 @@ pub use measure::statistics as stats;
 #[doc(hidden)]
 pub mod driver {
     pub use crate::data::codec;
+    pub use crate::inputs::cache::KEPT_INPUTS;
     pub use crate::inputs::{file, tensor};
     pub use crate::measure::stopping;
     pub use crate::process::{awake, descendants, threads};

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use kbench_runtime::protocol::{CheckJob, InspectJob, Sequence};
+use kbench_runtime::driver::KEPT_INPUTS;
+use kbench_runtime::driver::reference::KEPT_RESULTS;
+use kbench_runtime::protocol::{CheckJob, InspectJob, Sequence, Source, TensorSpec};
 
 use super::jobs::Jobs;
 use crate::build::resolve::{Point, device_kind};
@@ -64,7 +66,23 @@ impl Anticipated {
                 if is_first { &mut anticipated.first } else { &mut anticipated.later }.push_back(job);
             }
         }
+        anticipated.keep_what_fits();
         anticipated
+    }
+
+    /// Leaves out the later references that would displace others in the worker's memory.
+    fn keep_what_fits(&mut self) {
+        let (mut inputs, mut results) = (0, 0);
+        let mut fits = |job: &InspectJob| {
+            let made = job.tensors.iter().filter(|spec| spec.source != Source::None);
+            inputs += made.map(TensorSpec::bytes).sum::<usize>();
+            let outputs = job.tensors.iter().filter(|spec| spec.role.is_output());
+            results += outputs.map(|spec| spec.elements() * job.reference.precision.size()).sum::<usize>();
+            inputs <= KEPT_INPUTS && results <= KEPT_RESULTS
+        };
+        let has_room = self.first.iter().all(&mut fits);
+        let count = self.later.iter().take_while(|job| has_room && fits(job)).count();
+        self.later.truncate(count);
     }
 
     /// Computes one reference; returns false if none is left. A failure appears again when a check needs the reference.
@@ -86,7 +104,7 @@ impl Anticipated {
 #[cfg(test)]
 mod tests {
     use kbench_runtime::dtype::DType;
-    use kbench_runtime::protocol::{Case, CheckOptions, DeviceKind, Pattern, Reference, Role, Source, TensorSpec};
+    use kbench_runtime::protocol::{Case, CheckOptions, DeviceKind, Pattern, Reference, Role};
 
     use super::*;
 
@@ -125,6 +143,21 @@ mod tests {
         let anticipated = Anticipated::of(&[(0, check("only", 1, &[]))], &[0], 1);
         assert_eq!(names(&anticipated.first), [("only", 0, None)]);
         assert_eq!(names(&anticipated.later), [("only", 1, None)], "after timing");
+    }
+
+    #[test]
+    fn references_that_displace_others_are_left_to_the_checks() {
+        let of = |elements: u64, role| {
+            let mut check = check("only", 5, &[]);
+            (check.case.tensors[0].dims, check.case.tensors[0].role) = (vec![elements], role);
+            let anticipated = Anticipated::of(&[(0, check)], &[], 5);
+            (anticipated.first.len(), anticipated.later.len())
+        };
+        // 512 MiB of inputs a seed: 2 GiB are kept.
+        assert_eq!(of(1 << 27, Role::In), (2, 2));
+        // 256 MiB of inputs a seed, and 512 MiB of results in double precision: 1 GiB is kept.
+        assert_eq!(of(1 << 26, Role::Inout), (2, 0));
+        assert_eq!(of(1 << 20, Role::Inout), (2, 3));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::data::lru::{LruCache, capacity};
 use crate::protocol::{Failure, Pattern, Source, TensorSpec};
 
 /// Smallest size in bytes of the inputs that are kept between jobs.
-const INPUTS: usize = 2 << 30;
+pub const KEPT_INPUTS: usize = 2 << 30;
 
 /// Generates inputs and keeps them.
 pub struct InputCache {
@@ -21,7 +21,7 @@ pub struct InputCache {
 
 impl Default for InputCache {
     fn default() -> Self {
-        Self { kept: LruCache::new(capacity(INPUTS)), next: None }
+        Self { kept: LruCache::new(capacity(KEPT_INPUTS)), next: None }
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::Serialize;
 
-pub use self::cache::{ReferenceCache, encode};
+pub use self::cache::{KEPT_RESULTS, ReferenceCache, encode};
 use super::compare::{count, element};
 use crate::data::codec::{self, CHUNK};
 use crate::data::digest::Bytes;

@@ -16,7 +16,7 @@ use crate::process::threads;
 use crate::protocol::Failure;
 
 /// Size in bytes of the results that are kept in memory at least.
-const MEMORY: usize = 1 << 30;
+pub const KEPT_RESULTS: usize = 1 << 30;
 
 /// Size in bytes of the results that are kept in the folder.
 const FOLDER: u64 = 4 << 30;
@@ -62,7 +62,7 @@ impl ReferenceCache {
             // A folder that cannot be pruned takes space, nothing else.
             let _ = prune(folder, FOLDER, ABANDONED);
         }
-        Self { memory: LruCache::new(capacity(MEMORY)), given: HashMap::new(), folder, writes: Vec::new() }
+        Self { memory: LruCache::new(capacity(KEPT_RESULTS)), given: HashMap::new(), folder, writes: Vec::new() }
     }
 
     /// Waits until all results are written to the folder.
