@@ -172,6 +172,27 @@ fn a_worker_that_is_broken_costs_no_variant_its_result() {
 }
 
 #[test]
+fn a_worker_that_ends_at_checks_in_full_leaves_them_to_the_finals() {
+    let wrong = "time_ns = \"20000 - 1000 * A - 700 * B - 333 * C + 11 * D\"\n";
+    let sound = model::package_with(wrong, ALL);
+    assert!(autotune(sound.path(), &[]).status.success());
+    // The request of a check in full names more than one seed. The first worker takes long for one, so that the second gets one too.
+    let at = |action: &str| {
+        format!(
+            r#"while read -r line; do case "$line" in *'"seeds":[0,1'*) {action};; esac; echo "$line"; done | "$@""#
+        )
+    };
+    let workers = "[[package.metadata.kbench.kernels.model.workers]]\n";
+    let (slow, ends) = (runner(&at("sleep 2")), runner(&at("echo ended >> ended; exit")));
+    let package = model::package_with(wrong, &format!("{ALL}\n{workers}{slow}{workers}{ends}"));
+    let output = autotune(package.path(), &[]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(package.path().join("ended").exists(), "the second worker got no check: {}", said(&output));
+    assert_eq!(results(package.path()), results(sound.path()), "{}", said(&output));
+    assert_eq!(winner(package.path()), winner(sound.path()));
+}
+
+#[test]
 fn a_first_worker_that_does_not_open_leaves_the_run_to_the_others() {
     let sound = model::package_with(model::MODEL, ALL);
     assert!(autotune(sound.path(), &[]).status.success());

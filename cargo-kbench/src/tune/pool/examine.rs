@@ -39,7 +39,10 @@ impl<'a> Pool<'a> {
                     let mut examined = Vec::new();
                     while let Some(place) = next() {
                         let Tried { candidate, evaluation } = &tried[place];
+                        // A worker that is lost is no fault of the variant, as in the search.
+                        station.harness.worker.evaluates(Some(0));
                         let result = examine(&mut station.harness, candidate, evaluation);
+                        station.harness.worker.evaluates(None);
                         let passed = matches!(result, Ok(Ok(_)));
                         let goes_on = result.is_ok();
                         examined.push((place, result));
