@@ -1,5 +1,7 @@
 //! Several workers: the same variants with the same results as one worker has, whatever becomes of the workers. On the model device, whose
 //! times depend on the toggles alone.
+//!
+//! Longer than 400 lines: all cases share the commands that stand for workers, and the comparison of results.
 
 use std::collections::BTreeMap;
 use std::fs;
