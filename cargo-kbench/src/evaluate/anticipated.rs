@@ -36,11 +36,6 @@ impl Anticipated {
         if kernel.implementation.backend != Backend::Cuda {
             return Ok(Self::default());
         }
-        Self::of_default(harness)
-    }
-
-    fn of_default(harness: &mut Harness<'_>) -> Result<Self, RunError> {
-        let kernel = harness.kernel();
         let device = device_kind(kernel.implementation.backend);
         let nothing = |_: &Point<'_>, _| Ok(Sequence { device, blob: String::new(), launches: Vec::new() });
         let jobs = match Jobs::with_sequences(harness, &kernel.space.default, nothing) {

@@ -79,6 +79,12 @@ impl State {
         self.last = now;
     }
 
+    /// The numbers of finished and of wanted builds.
+    fn progress(&self) -> (u64, u64) {
+        let built = self.built.len();
+        (built as u64, (built + self.queue.building() + self.queue.wanted()) as u64)
+    }
+
     fn knows(&self, variant: &Variant) -> bool {
         self.serials.contains_key(variant) || self.queue.is_building(variant) || self.built.contains_key(variant)
     }
@@ -252,8 +258,8 @@ impl Pipeline<'_> {
             {
                 break Some(done);
             }
-            let built = state.built.len() as u64;
-            progress(built, built + (state.queue.building() + state.queue.wanted()) as u64);
+            let (built, wanted) = state.progress();
+            progress(built, wanted);
             state = match left {
                 Some(left) => self.built.wait_timeout(state, left).expect(NO_PANIC).0,
                 None => self.built.wait(state).expect(NO_PANIC),
@@ -295,8 +301,7 @@ impl Pipeline<'_> {
         let awaited = waits && !state.serials.is_empty();
         let began = awaited && !state.awaited;
         state.awaited = awaited;
-        let built = state.built.len() as u64;
-        let progress = (built, built + (state.queue.building() + state.queue.wanted()) as u64);
+        let progress = state.progress();
         drop(state);
         if began {
             self.to_build.notify_all();
@@ -336,10 +341,9 @@ impl Pipeline<'_> {
         while !state.closed {
             let (building, limit) = (state.queue.building(), self.limit(&state));
             // Speculative builds leave room for wanted ones, since a running compiler is not ended for them.
-            let has_room = building < limit - (limit / 8).max((limit > 3).into()) && state.queue.compiles;
+            let speculates = building < limit - (limit / 8).max((limit > 3).into()) && state.queue.compiles;
             state.tick();
-            let wanted = if building < limit { state.queue.next_wanted(limit) } else { None };
-            let next = wanted.or_else(|| if has_room { state.queue.next_likely() } else { None });
+            let next = if building < limit { state.queue.next(limit, speculates) } else { None };
             let Some(variant) = next else {
                 state = self.to_build.wait(state).expect(NO_PANIC);
                 continue;

@@ -87,9 +87,8 @@ impl Ahead {
     pub(super) fn serve(&self, queue: &Mutex<Queue>, builder: &Builder<'_>, cores: usize) {
         while !self.begun.load(Ordering::Relaxed) {
             let mut state = queue.lock().expect(NO_PANIC);
-            let wanted = state.next_wanted(cores);
-            let is_idle = state.begun < cores || state.compiles;
-            let next = wanted.or_else(|| if is_idle { state.next_likely() } else { None });
+            let speculates = state.begun < cores || state.compiles;
+            let next = state.next(cores, speculates);
             drop(state);
             let Some(variant) = next else { return };
             let started = Instant::now();

@@ -59,18 +59,22 @@ impl Queue {
         self.building.contains(variant)
     }
 
-    /// Begins a wanted build, if there is one. `threads`: the number of compilers; if there are no more wanted variants, their order does
-    /// not matter.
-    pub(super) fn next_wanted(&mut self, threads: usize) -> Option<Variant> {
-        let is_known = self.took.is_empty() || self.compiles;
-        let is_next = !is_known || self.wanted.len() <= threads || self.begun % LONGEST != LONGEST - 1;
+    /// Begins a wanted build, or a likely one if there is none and `speculates`. `threads`: the number of compilers.
+    pub(super) fn next(&mut self, threads: usize, speculates: bool) -> Option<Variant> {
+        self.next_wanted(threads).or_else(|| if speculates { self.next_likely() } else { None })
+    }
+
+    /// Begins a wanted build, if there is one. If there are no more wanted variants than compilers, their order does not matter.
+    fn next_wanted(&mut self, threads: usize) -> Option<Variant> {
+        let is_waited_for = self.took.is_empty() || self.compiles;
+        let is_next = !is_waited_for || self.wanted.len() <= threads || self.begun % LONGEST != LONGEST - 1;
         let at = if is_next { 0 } else { self.longest(&self.wanted)? };
         let variant = self.wanted.remove(at)?;
         Some(self.begin(variant))
     }
 
     /// Begins the build of the likely variant with the longest expected compilation.
-    pub(super) fn next_likely(&mut self) -> Option<Variant> {
+    fn next_likely(&mut self) -> Option<Variant> {
         let variant = self.likely.remove(self.longest(&self.likely)?)?;
         Some(self.begin(variant))
     }
