@@ -7,6 +7,8 @@ use kbench_runtime::stats::Summary;
 use super::super::timing::{impossible, measured};
 use super::contender::Contender;
 use super::rival::{Rival, turn};
+use crate::config::Kernel;
+use crate::gates::correctness::judge;
 use crate::gates::launch::failed;
 use crate::harness::{Halt, Harness};
 use crate::process::executor::ExecutorError;
@@ -203,18 +205,24 @@ impl Measurement<'_, '_> {
             *timings = new;
             return Ok(());
         }
-        for (timing, new) in timings.iter_mut().zip(new) {
-            let slack = timing.slack * timing.samples.len() as f64 + new.slack * new.samples.len() as f64;
-            timing.samples.extend(new.samples);
-            timing.slack = slack / timing.samples.len() as f64;
-            timing.batch = timing.batch.max(new.batch);
-            timing.sampling.add(new.sampling);
-            timing.memoises = timing.memoises.or(new.memoises);
-            timing.back_to_back = timing.back_to_back.or(new.back_to_back);
-            timing.skips_work = timing.skips_work.take().or(new.skips_work);
-            timing.after = new.after;
+        for ((contender, timing), new) in self.contenders.iter().zip(timings).zip(new) {
+            add(contender.kernel, shape, timing, new);
         }
         Ok(())
+    }
+}
+
+/// Adds a later turn of a kernel to the earlier ones. Neither shows that it skips work: that would have ended the comparison.
+fn add(kernel: &Kernel, shape: &str, timing: &mut Timing, later: Timing) {
+    let slack = timing.slack * timing.samples.len() as f64 + later.slack * later.samples.len() as f64;
+    timing.samples.extend(later.samples);
+    timing.slack = slack / timing.samples.len() as f64;
+    timing.batch = timing.batch.max(later.batch);
+    timing.sampling.add(later.sampling);
+    // What was found after one turn is not forgotten for right outputs after the next.
+    let found = judge(&kernel.gates.correctness, &kernel.tensors, shape, std::slice::from_ref(&timing.after));
+    if found.is_none() {
+        timing.after = later.after;
     }
 }
 
@@ -226,7 +234,6 @@ fn all_samples<'s>(timings: &'s [Timing], rivals: &'s [Rival<'_>]) -> Vec<&'s [f
 
 /// Runs a job of several cases. If one of them ends the worker that is also its process, the job runs again with an
 /// announcement before each launch, to find the case.
-/// know which.
 fn time_together(harness: &mut Harness<'_>, job: TimeJob) -> Result<Vec<Timing>, ExecutorError> {
     let several = job.cases.len() > 1;
     let timeout = harness.context.timeout();
@@ -238,5 +245,51 @@ fn time_together(harness: &mut Harness<'_>, job: TimeJob) -> Result<Vec<Timing>,
             harness.worker.time(TimeJob { announce: true, ..job }, timeout)
         }
         timed => timed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kbench_runtime::protocol::{Disturbance, OutOfBounds, SeedReport};
+
+    use super::*;
+    use crate::config::fixture;
+
+    fn turn(times: &[f64], slack: f64, batch: u32) -> Timing {
+        Timing { slack, batch, ..Timing::new(times.to_vec(), "fake", SeedReport::new(0)) }
+    }
+
+    #[test]
+    fn turns_add_up_to_one_timing() {
+        let project = fixture::project("");
+        let kernel = &project.packages[0].kernels[0];
+        let mut timing = turn(&[1.0, 2.0, 3.0], 0.4, 2);
+        let mut later = turn(&[4.0], 0.8, 5);
+        later.sampling.disturbed = [(Disturbance::InvoluntaryContextSwitch, 3)].into();
+        later.after.seed = 7;
+        add(kernel, "s", &mut timing, later);
+        assert_eq!((&*timing.samples, timing.batch), (&[1.0, 2.0, 3.0, 4.0][..], 5));
+        assert!((timing.slack - 0.5).abs() < 1e-12, "of each sample: {}", timing.slack);
+        assert_eq!(timing.sampling.disturbed[&Disturbance::InvoluntaryContextSwitch], 3);
+        assert_eq!(timing.after.seed, 7);
+        add(kernel, "s", &mut timing, turn(&[5.0], 0.0, 1));
+        assert_eq!((timing.samples.len(), timing.batch), (5, 5));
+    }
+
+    #[test]
+    fn a_finding_after_one_turn_stays_when_the_next_is_right() {
+        let project = fixture::project("gates.correctness.level = \"warn\"");
+        let kernel = &project.packages[0].kernels[0];
+        let wrong = |offset| SeedReport {
+            out_of_bounds: vec![OutOfBounds { tensor: "y".into(), offset, bytes: 4 }],
+            ..SeedReport::new(0)
+        };
+        let mut timing = turn(&[1.0], 0.0, 1);
+        for after in [wrong(64), SeedReport::new(0), wrong(128)] {
+            add(kernel, "s", &mut timing, Timing { after, ..turn(&[1.0], 0.0, 1) });
+        }
+        let mut warnings = Vec::new();
+        measured(kernel, "s", &timing, &mut warnings).unwrap();
+        assert!(matches!(&warnings[..], [only] if only.contains("at byte 64 ")), "{warnings:?}");
     }
 }
