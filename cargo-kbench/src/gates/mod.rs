@@ -205,6 +205,23 @@ mod tests {
     }
 
     #[test]
+    fn a_gate_judged_once_a_tool_ran_or_a_counter_was_read() {
+        let project = fixture::project("gates.sanitize = \"warn\"\ngates.counters = \"warn\"");
+        let kernel = &project.packages[0].kernels[0];
+        let settings = kernel.space.settings(&kernel.space.default);
+        let mut trial = Trial::new((&kernel.space.default).into(), Evaluation::new(settings, Vec::new()));
+        let unjudged = |trial: &Trial| {
+            [GateName::Sanitize, GateName::Counters].map(|gate| trial.unjudged(kernel).get(&gate).cloned())
+        };
+        let (no_tool, no_counter) = (Some("no tool was run".to_owned()), Some("no counter was read".to_owned()));
+        assert_eq!(unjudged(&trial), [no_tool, no_counter.clone()]);
+        trial.sanitized = vec!["address at s".to_owned()];
+        assert_eq!(unjudged(&trial), [None, no_counter]);
+        trial.profiles = vec![crate::profile::tests::profile(&[], None)];
+        assert_eq!(unjudged(&trial), [None, None]);
+    }
+
+    #[test]
     fn limits_are_said_in_words() {
         let words = |gate: &dyn Gate, more: &str| {
             let project = fixture::project(more);
@@ -225,5 +242,33 @@ mod tests {
             "gates.correctness = { max_mean_err = 0.5, seeds = 1, patterns = [], shapes = [\"t\"], deterministic = false }",
         );
         assert_eq!(stated, ["mean err <= 0.5", "1 seed", "at t", "need not be deterministic"]);
+        let naive = "baselines.naive = { source = \"k.c\", entry = \"k\" }";
+        let (_, beside) = words(
+            &correctness::Correctness,
+            &format!("{naive}\ngates.correctness = {{ naive = \"naive\", max_abs_err = 1, max_bad_fraction = 0.25 }}"),
+        );
+        let errors = ["bad fraction <= 0.25", "max abs err <= 1", "errors <= 2 x those of naive"];
+        assert_eq!(beside[..3], errors, "{beside:?}");
+        let (level, of_performance) = words(
+            &performance::Performance,
+            &format!(
+                "{naive}\ngates.performance = [{{ shape = \"t\", max_p50_us = 2.5 }}, {{ shape = \"s\", min_speedup = 1.5, over = \"naive\" }}]"
+            ),
+        );
+        assert_eq!(
+            (level, &*of_performance),
+            (Level::Deny, &["p50 <= 2.5 µs at t", "1.5 x naive at s"].map(str::to_owned)[..])
+        );
+        let (level, of_sanitize) = words(&sanitize::Sanitize, "gates.sanitize = \"warn\"");
+        assert_eq!((level, &*of_sanitize), (Level::Warn, &["address, undefined at s".to_owned()][..]));
+        let counters =
+            "gates.counters = { level = \"deny\", any = [\"perf__cycles < 9\", \"perf__branch_misses <= 2\"] }";
+        let (level, of_counters) = words(&counters::Counters, counters);
+        assert_eq!(
+            (level, &*of_counters),
+            (Level::Deny, &["perf__cycles < 9 or perf__branch_misses <= 2 at s".to_owned()][..])
+        );
+        let (_, all) = words(&counters::Counters, &counters.replace("any", "all"));
+        assert_eq!(all, ["perf__cycles < 9 and perf__branch_misses <= 2 at s"]);
     }
 }

@@ -10,7 +10,7 @@ use crate::config::{DEFAULT, Kernel, Level, Objective};
 use crate::evaluate::dead_toggles;
 use crate::gates::performance::{Compared, EntrantId, JudgedSpeedup, Measured, missed_limits};
 use crate::harness::{Candidate, Harness};
-use crate::profile::ceilings::{Ceiling, Peak};
+use crate::profile::ceilings::{Ceiling, Ceilings, Peak};
 use crate::record::conclusion::{CeilingRecord, Conclusion, RooflineRecord, WorkRecord};
 use crate::record::elite::{BaselineRecord, EliteEntry, EliteVariant, Question, SearchRecord, TieRecord};
 use crate::record::evaluation::Judgement;
@@ -237,14 +237,7 @@ impl Tuned {
             let (flops, bytes) = harness.context.point(kernel.search.shape, &candidate.variant).work();
             Some(WorkRecord { label: evaluation.label(), flops: flops?, bytes: bytes? })
         };
-        let ceiling = |ceiling: &Ceiling| CeilingRecord {
-            name: ceiling.peak.to_string(),
-            rate: ceiling.rate,
-            is_memory: ceiling.peak == Peak::Copy,
-            how: ceiling.how.clone(),
-        };
-        let work: Vec<WorkRecord> = finalists.iter().filter_map(work).collect();
-        let ceilings = harness.known_ceilings().filter(|_| !work.is_empty());
+        let work = finalists.iter().filter_map(work).collect();
         Conclusion {
             entry: self.entry.clone(),
             over_default: self.over_default,
@@ -255,8 +248,22 @@ impl Tuned {
             stopped: self.stopped,
             seconds: self.seconds,
             spent: self.spent,
-            roofline: ceilings
-                .map(|known| RooflineRecord { work, ceilings: known.ceilings.iter().map(ceiling).collect() }),
+            roofline: roofline(work, || harness.known_ceilings()),
         }
     }
 }
+
+/// The data of a roofline plot; none where no variant of the finals has `work`, or no ceilings are known.
+fn roofline(work: Vec<WorkRecord>, known: impl FnOnce() -> Option<Ceilings>) -> Option<RooflineRecord> {
+    let ceiling = |ceiling: &Ceiling| CeilingRecord {
+        name: ceiling.peak.to_string(),
+        rate: ceiling.rate,
+        is_memory: ceiling.peak == Peak::Copy,
+        how: ceiling.how.clone(),
+    };
+    let known = if work.is_empty() { None } else { known() };
+    known.map(|known| RooflineRecord { work, ceilings: known.ceilings.iter().map(ceiling).collect() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -86,11 +86,14 @@ fn standing(kernel: &Kernel, finalist: &Tried, on_file: Option<&Settings>) -> St
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::build::Resources;
     use crate::config::fixture;
     use crate::gates::performance::Measured;
-    use crate::record::evaluation::Evaluation;
+    use crate::harness::Proposed;
+    use crate::record::evaluation::{Evaluation, SourceRecord};
     use crate::space::Variant;
 
     /// Criteria of a variant that is neither the default nor the earlier winner, at index 0.
@@ -162,6 +165,30 @@ mod tests {
         };
         assert_eq!(known.standing(), [3, 5, 18, 13, 17]);
         assert_eq!(Resources::default().standing(), [0; 5]);
+    }
+
+    #[test]
+    fn a_proposed_source_is_neither_the_default_nor_on_file() {
+        let project = fixture::project("");
+        let kernel = &project.packages[0].kernels[0];
+        let of = |source: Option<Arc<Proposed>>| {
+            let variant = kernel.space.default.clone();
+            let evaluation = Evaluation::new(kernel.space.settings(&variant), Vec::new()).into();
+            let tried = Tried { candidate: Candidate { variant, source }, evaluation };
+            standing(kernel, &tried, Some(&kernel.space.settings(&kernel.space.default)))
+        };
+        let own = Standing {
+            is_not_default: false,
+            is_not_on_file: false,
+            resources: [0; 5],
+            is_proposed: false,
+            place: vec![1],
+        };
+        assert_eq!(of(None), own);
+        let record = SourceRecord { name: "p".into(), hash: String::new(), path: "p.c".into() };
+        let proposed = Proposed { record, implementation: kernel.implementation.clone() };
+        let other = Standing { is_not_default: true, is_not_on_file: true, is_proposed: true, ..own };
+        assert_eq!(of(Some(Arc::new(proposed))), other);
     }
 
     #[test]

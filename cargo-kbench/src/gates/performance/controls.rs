@@ -66,3 +66,45 @@ fn with_zeros(case: &Case) -> Option<Case> {
     }
     changed.then_some(zeros)
 }
+
+#[cfg(test)]
+mod tests {
+    use kbench_runtime::dtype::DType;
+    use kbench_runtime::protocol::{DeviceKind, Role, Sequence, TensorSpec};
+
+    use super::*;
+
+    fn case(sources: &[(DType, Source)]) -> Case {
+        let tensor = |(dtype, source): &(DType, Source)| TensorSpec {
+            name: "x".into(),
+            dtype: *dtype,
+            dims: vec![4],
+            role: Role::In,
+            source: source.clone(),
+        };
+        let sequence = Sequence { device: DeviceKind::Host, blob: String::new(), launches: Vec::new() };
+        Case { tensors: sources.iter().map(tensor).collect(), sequence }
+    }
+
+    #[test]
+    fn zeros_take_the_place_of_floating_point_numbers_alone() {
+        let zeros = |sources: &[(DType, Source)]| {
+            with_zeros(&case(sources)).map(|case| case.tensors.into_iter().map(|spec| spec.source).collect::<Vec<_>>())
+        };
+        let zero = Source::Constant(0.0);
+        let uniform = Source::Uniform { low: 0.0, high: 1.0 };
+        let kept = [(DType::I32, Source::Arange { start: 0.0, step: 1.0 }), (DType::F32, Source::None)];
+        assert_eq!(zeros(&kept), None, "the output and the index are no numbers to change");
+        assert_eq!(zeros(&[(DType::F32, zero.clone())]), None, "they are zeros");
+        for source in [
+            Source::Normal { mean: 0.0, std: 1.0 },
+            uniform.clone(),
+            Source::Arange { start: 0.0, step: 1.0 },
+            Source::Constant(1.0),
+        ] {
+            let changed = zeros(&[kept.to_vec(), vec![(DType::F16, source)]].concat());
+            assert_eq!(changed, Some(vec![kept[0].1.clone(), Source::None, zero.clone()]));
+        }
+        assert_eq!(zeros(&[(DType::F32, uniform), (DType::F32, zero.clone())]), Some(vec![zero; 2]));
+    }
+}

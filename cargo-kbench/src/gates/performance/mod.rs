@@ -138,6 +138,22 @@ pub fn sampling(kernel: &Kernel, entrants: usize) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::fixture;
+    use crate::space::Variant;
+
+    #[test]
+    fn finals_name_their_entrants_their_programs_and_their_longest_time() {
+        let baselines = "baselines = { program = { command = [\"p\"] }, naive = { source = \"k.c\", entry = \"k\" } }";
+        let project = fixture::project(&format!("timing.max_seconds = 1.5\n{baselines}"));
+        let kernel = &project.packages[0].kernels[0];
+        let candidate = Entrant::Candidate((&Variant(vec![0])).into());
+        let of = |entrants: &[Entrant]| match finals(kernel, entrants) {
+            Event::Finals { entrants, programs, at_most } => (entrants, programs, at_most.as_secs_f64()),
+            _ => unreachable!(),
+        };
+        let all = [candidate, Entrant::Baseline(0), Entrant::Baseline(1)];
+        assert_eq!((of(&all), of(&all[..1])), ((3, 1, 4.5), (1, 0, 1.5)));
+    }
 
     #[test]
     fn finals_of_long_launches_take_fewer_samples() {

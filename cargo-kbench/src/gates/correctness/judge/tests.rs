@@ -149,6 +149,23 @@ fn a_naive_version_limits_the_errors() {
 }
 
 #[test]
+fn beside_a_naive_version_one_element_is_limited_only_by_a_stated_rms_error() {
+    // 20 times the stated 0.001, and no more than 20 times the usual error without a naive version.
+    let wrong = OutputReport { max_abs_err: 0.021, rms_err: 0.0005, mean_abs_err: 0.0, ..output() };
+    let with = |max_rms_err, naive| CorrectnessLimits { max_rms_err, naive, ..CorrectnessLimits::default() };
+    assert_eq!(code(&with(Some(0.001), Some(0)), seed(wrong.clone())), Some(Reason::Wrong));
+    assert_eq!(code(&with(Some(0.001), None), seed(wrong.clone())), Some(Reason::Wrong));
+    assert_eq!(code(&with(None, Some(0)), seed(wrong)), None, "the naive version's errors limit it");
+}
+
+#[test]
+fn the_share_of_bad_elements_is_limited_only_where_some_may_be() {
+    let bad = OutputReport { max_abs_err: 9.0, bad: 1, ..output() };
+    let rejection = judge(&limits(), &[], "s", &[seed(bad)]).unwrap();
+    assert!(rejection.message.starts_with("max_abs_err 9.000e0 > 6.000e-2; "), "{}", rejection.message);
+}
+
+#[test]
 fn a_bias_is_judged_against_chance() {
     let limits = CorrectnessLimits { max_bias_ratio: Some(0.25), max_abs_err: Some(1.0), ..Default::default() };
     let judged = |bias, elements| code(&limits, seed(OutputReport { bias, elements, ..output() }));
