@@ -4,9 +4,9 @@ use kbench_runtime::protocol::RunJob;
 
 use crate::build::profiler::{self, Profiled};
 use crate::config::Backend;
-use crate::config::counters::full_name;
+use crate::config::counters::{Condition, full_name};
 use crate::gates::performance::{Entrant, compare_uncounted};
-use crate::harness::{Candidate, Context, Halt, Harness, RunError, caught};
+use crate::harness::{Candidate, Halt, Harness, RunError, caught};
 use crate::process::executor::ExecutorError;
 use crate::profile::{Counted, METRICS, Profile, Roofline, diagnose, ncu};
 use crate::record::elite::{DeviceRecord, TimingSettings};
@@ -95,7 +95,7 @@ fn count(harness: &Harness<'_>, candidate: &Candidate, shape: usize) -> Result<C
     } else {
         let remote = !kernel.runner().is_empty();
         let ncu = context.setup.compiler.ncu(remote).map_err(Halt::because)?;
-        let metrics = metrics(context);
+        let metrics = metrics(&kernel.gates.counters.conditions);
         // On another machine, the file would be there.
         let log = if remote { None } else { Some(tempfile::tempdir()?) };
         let path = log.as_ref().map_or_else(|| "stderr".into(), |folder| folder.path().join("ncu.csv"));
@@ -132,9 +132,9 @@ fn count(harness: &Harness<'_>, candidate: &Candidate, shape: usize) -> Result<C
 }
 
 /// Full names of the metrics for the diagnosis and the gate, each once.
-fn metrics(context: &Context<'_>) -> Vec<String> {
+fn metrics(conditions: &[Condition]) -> Vec<String> {
     let own = METRICS.iter().map(|name| full_name(name));
-    let conditions = context.kernel.gates.counters.conditions.iter().map(|condition| condition.metric.clone());
+    let conditions = conditions.iter().map(|condition| condition.metric.clone());
     let mut metrics: Vec<String> = Vec::new();
     for metric in own.chain(conditions.filter(|metric| !metric.starts_with("roofline__"))) {
         if !metrics.contains(&metric) {
@@ -142,4 +142,24 @@ fn metrics(context: &Context<'_>) -> Vec<String> {
         }
     }
     metrics
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::counters::{ROOFLINE_COMPUTE, Relation};
+
+    #[test]
+    fn a_profiler_reads_what_the_diagnosis_and_the_conditions_need_once() {
+        let condition = |name: &str| Condition {
+            name: name.to_owned(),
+            metric: full_name(name),
+            relation: Relation::Above,
+            limit: 1.0,
+        };
+        let own: Vec<String> = METRICS.iter().map(|name| full_name(name)).collect();
+        assert_eq!(metrics(&[]), own);
+        let stated = [METRICS[1], "sm__cycles_elapsed", ROOFLINE_COMPUTE, "sm__cycles_elapsed"].map(condition);
+        assert_eq!(metrics(&stated), [&own[..], &[full_name("sm__cycles_elapsed")]].concat());
+    }
 }

@@ -239,6 +239,20 @@ mod tests {
     }
 
     #[test]
+    fn stated_bytes_count_up_to_what_is_read_and_written() {
+        let bytes = |roles: &[Role], stated: Option<f64>| {
+            let tensors: Vec<TensorSpec> = roles.iter().map(|&role| tensor("t", DType::F32, 25, role)).collect();
+            Demand::new(&tensors, (None, stated)).bytes.to_bits()
+        };
+        let most = |roles: &[Role]| bytes(roles, Some(1e9));
+        assert_eq!(most(&[Role::In, Role::Out]), 200.0_f64.to_bits());
+        assert_eq!(most(&[Role::In, Role::Inout]), 300.0_f64.to_bits(), "what is changed in place is read and written");
+        assert_eq!(most(&[Role::In, Role::Out, Role::Scratch]), 200.0_f64.to_bits(), "scratch may stay in the cores");
+        assert_eq!(bytes(&[Role::In, Role::Out], Some(50.0)), 50.0_f64.to_bits());
+        assert_eq!(bytes(&[Role::In, Role::Out, Role::Inout], None), 200.0_f64.to_bits(), "what is written");
+    }
+
+    #[test]
     fn bytes_within_caches_are_bounded_by_loads_of_the_cores() {
         let tensors = [tensor("x", DType::F32, 20_000, Role::In), tensor("y", DType::F32, 20_000, Role::Out)];
         let silent = Demand::new(&tensors, (None, None));

@@ -140,7 +140,7 @@ fn the_elite_has_its_ranks_and_speedups_over_all_others_but_itself() {
     assert!((1.15..1.25).contains(&over_default.speedup.ratio), "{over_default:?}");
     assert!((1.05..1.15).contains(&over_second.speedup.ratio), "{over_second:?}");
 
-    // A default that wins has no speed-up over itself, and is among the others all the same.
+    // A default that wins has no speed-up over itself, and stays among the baselines.
     let first = compared(&[(id(1), 0.0), (id(2), 900.0)]);
     let tuned = searched.concluded(&[1, 2], &first);
     assert!(tuned.over_default.is_none() && tuned.over_second.is_some());

@@ -100,9 +100,7 @@ impl Measurement<'_, '_> {
                         rivals[index].time(iterations, shape_name).map_err(|halt| halt.of(whose))?;
                     }
                     Loser::Kernel(_) => {
-                        let warmup = if taken == 0 { job.warmup } else { job.warmup.min(RESUMED_WARMUP) };
-                        // One turn has the tests for skipped work.
-                        let job = TimeJob { iterations, warmup, until, new_inputs: taken == 0, ..job.clone() };
+                        let job = TimeJob { iterations, until, ..of_turn(job, taken) };
                         self.time_kernels(harness, job, shape_name, &mut timings)?;
                     }
                 }
@@ -212,6 +210,15 @@ impl Measurement<'_, '_> {
     }
 }
 
+/// The job of a turn of the kernels after `taken` samples.
+fn of_turn(job: &TimeJob, taken: u32) -> TimeJob {
+    if taken == 0 {
+        return job.clone();
+    }
+    // The first turn has the tests for skipped work.
+    TimeJob { warmup: job.warmup.min(RESUMED_WARMUP), new_inputs: false, ..job.clone() }
+}
+
 /// Adds a later turn of a kernel to the earlier ones. Neither shows that it skips work: that would have ended the comparison.
 fn add(kernel: &Kernel, shape: &str, timing: &mut Timing, later: Timing) {
     let slack = timing.slack * timing.samples.len() as f64 + later.slack * later.samples.len() as f64;
@@ -219,7 +226,7 @@ fn add(kernel: &Kernel, shape: &str, timing: &mut Timing, later: Timing) {
     timing.slack = slack / timing.samples.len() as f64;
     timing.batch = timing.batch.max(later.batch);
     timing.sampling.add(later.sampling);
-    // What was found after one turn is not forgotten for right outputs after the next.
+    // A finding after one turn stays when the outputs after the next turn are right.
     let found = judge(&kernel.gates.correctness, &kernel.tensors, shape, std::slice::from_ref(&timing.after));
     if found.is_none() {
         timing.after = later.after;
@@ -252,11 +259,34 @@ fn time_together(harness: &mut Harness<'_>, job: TimeJob) -> Result<Vec<Timing>,
 mod tests {
     use kbench_runtime::protocol::{Disturbance, OutOfBounds, SeedReport};
 
+    use super::super::super::timing::time_job;
     use super::*;
-    use crate::config::fixture;
+    use crate::config::{ProgramBaseline, fixture};
 
     fn turn(times: &[f64], slack: f64, batch: u32) -> Timing {
         Timing { slack, batch, ..Timing::new(times.to_vec(), "fake", SeedReport::new(0)) }
+    }
+
+    #[test]
+    fn only_the_first_turn_warms_up_in_full_and_tests_for_skipped_work() {
+        let project = fixture::project("timing.warmup = 20");
+        let job = TimeJob { new_inputs: true, ..time_job(&project.packages[0].kernels[0], Vec::new()) };
+        let of = |taken| {
+            let TimeJob { warmup, new_inputs, .. } = of_turn(&job, taken);
+            (warmup, new_inputs)
+        };
+        assert_eq!([of(0), of(1), of(100)], [(20, true), (3, false), (3, false)]);
+        let short = TimeJob { warmup: 1, ..job.clone() };
+        assert_eq!(of_turn(&short, 10).warmup, 1);
+    }
+
+    #[test]
+    fn samples_of_kernels_come_before_those_of_programs() {
+        let config = ProgramBaseline { command: Vec::new(), correctness: None };
+        let mut rival = Rival::new(0, "p", &config);
+        rival.samples = vec![4.0];
+        let timings = [turn(&[1.0, 2.0], 0.0, 1), turn(&[3.0], 0.0, 1)];
+        assert_eq!(all_samples(&timings, &[rival]), [&[1.0, 2.0][..], &[3.0], &[4.0]]);
     }
 
     #[test]
@@ -264,16 +294,16 @@ mod tests {
         let project = fixture::project("");
         let kernel = &project.packages[0].kernels[0];
         let mut timing = turn(&[1.0, 2.0, 3.0], 0.4, 2);
-        let mut later = turn(&[4.0], 0.8, 5);
+        let mut later = turn(&[4.0, 5.0], 0.9, 5);
         later.sampling.disturbed = [(Disturbance::InvoluntaryContextSwitch, 3)].into();
         later.after.seed = 7;
         add(kernel, "s", &mut timing, later);
-        assert_eq!((&*timing.samples, timing.batch), (&[1.0, 2.0, 3.0, 4.0][..], 5));
-        assert!((timing.slack - 0.5).abs() < 1e-12, "of each sample: {}", timing.slack);
+        assert_eq!((&*timing.samples, timing.batch), (&[1.0, 2.0, 3.0, 4.0, 5.0][..], 5));
+        assert!((timing.slack - 0.6).abs() < 1e-12, "of each sample: {}", timing.slack);
         assert_eq!(timing.sampling.disturbed[&Disturbance::InvoluntaryContextSwitch], 3);
         assert_eq!(timing.after.seed, 7);
-        add(kernel, "s", &mut timing, turn(&[5.0], 0.0, 1));
-        assert_eq!((timing.samples.len(), timing.batch), (5, 5));
+        add(kernel, "s", &mut timing, turn(&[6.0], 0.0, 1));
+        assert_eq!((timing.samples.len(), timing.batch), (6, 5));
     }
 
     #[test]

@@ -229,7 +229,18 @@ fn refused(refusal: Refusal, shape: &str) -> Halt {
 
 #[cfg(test)]
 mod tests {
-    use super::turn;
+    use super::*;
+
+    #[test]
+    fn a_program_has_its_own_limits_or_those_of_the_kernel() {
+        let limits_of = |max_abs_err| CorrectnessLimits { max_abs_err, ..CorrectnessLimits::default() };
+        let kernel = limits_of(Some(1.0));
+        let of = |correctness| {
+            let program = config::ProgramBaseline { command: Vec::new(), correctness };
+            limits(&program, &kernel).max_abs_err
+        };
+        assert_eq!([of(None), of(Some(limits_of(Some(2.0))))], [Some(1.0), Some(2.0)]);
+    }
 
     #[test]
     fn turns_are_short_and_few() {

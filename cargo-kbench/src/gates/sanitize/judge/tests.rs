@@ -214,3 +214,37 @@ fn the_place_is_the_first_frame_with_a_line() {
     assert_eq!(silent("a line\n last words \n\n"), "it ended without a report; its last line is `last words`");
     assert_eq!(silent(""), "it ended without a report; its last line is ``");
 }
+
+#[test]
+fn a_finding_in_the_process_of_a_c_kernel_counts_without_a_report_of_it() {
+    let ended = |code| Watched {
+        failure: Some(Failure::Exited { code, stderr: String::new() }),
+        ..watched("a report that nobody reads\n")
+    };
+    let rejection = judge(SanitizeTool::Address, "s", &ended(FOUND)).unwrap().rejection.unwrap();
+    assert_eq!(
+        (rejection.code, &*rejection.message),
+        (Reason::Address, "the tool reported an error; its output follows")
+    );
+    assert!(judge(SanitizeTool::Address, "s", &ended(1)).is_err(), "another failure is the tool's");
+}
+
+#[test]
+fn frames_of_the_worker_are_left_out_of_an_excerpt() {
+    let report = "\
+ERROR: AddressSanitizer: heap-buffer-overflow
+    #0 0x1 in own k.c:3
+    #1 0x2 in kbench_entry k.c:9
+    #2 0x3 in worker
+0x9 is located after a region
+    #0 0x4 in malloc
+Shadow bytes around it
+    #0 0x5 in own k.c:3
+";
+    let shown = "\
+ERROR: AddressSanitizer: heap-buffer-overflow
+    #0 0x1 in own k.c:3
+0x9 is located after a region
+    #0 0x4 in malloc";
+    assert_eq!(excerpt(report), shown);
+}
