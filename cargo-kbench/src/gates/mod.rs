@@ -154,6 +154,8 @@ mod tests {
         let names: Vec<GateName> = GATES.iter().map(|gate| gate.name()).collect();
         assert!(names.is_sorted(), "{names:?}");
         assert_eq!(names.len(), GateName::ALL.len());
+        let joint: Vec<GateName> = GATES.iter().filter(|gate| gate.is_joint()).map(|gate| gate.name()).collect();
+        assert_eq!(joint, [GateName::Performance]);
     }
 
     fn finding(gate: GateName) -> Rejection {
@@ -227,6 +229,9 @@ mod tests {
             let project = fixture::project(more);
             gate.limits(&project.packages[0].kernels[0]).unwrap()
         };
+        let project = fixture::project("");
+        let unlimited = |gate: &dyn Gate| gate.limits(&project.packages[0].kernels[0]);
+        assert_eq!([unlimited(&compile::Compile), unlimited(&launch::Launch)], [None, None]);
         let (level, of_resources) = words(
             &resources::Resources,
             "gates.resources = { level = \"warn\", max_stack_bytes = 64, min_occupancy = 0.5 }",

@@ -147,7 +147,9 @@ pub(crate) mod tests {
     use kbench_runtime::stats::Summary;
 
     use super::*;
-    use crate::record::evaluation::TimingRecord;
+    use crate::config::fixture;
+    use crate::record::evaluation::{GateName, Reason, TimingRecord};
+    use crate::space::Variant;
 
     /// Identities of three entrants.
     pub(crate) const ONE: EntrantId = EntrantId::Baseline(1);
@@ -222,6 +224,24 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn entrants_without_a_measurement_have_their_own_reasons() {
+        let project = fixture::project(
+            "baselines = { a = { source = \"k.c\", entry = \"k\" }, b = { source = \"k.c\", entry = \"k\" } }",
+        );
+        let why = |code| Rejection::new(GateName::Performance, code, "no", Some("s"));
+        let [a, b, default] = [EntrantId::Baseline(0), EntrantId::Baseline(1), (&Variant(vec![1])).into()];
+        let mut compared = Compared::of([Measured::of_two_modes(default.clone(), 50, 0.0, 100)]);
+        compared.unavailable = vec![(a.clone(), why(Reason::TooSlow)), (b.clone(), why(Reason::Undecided))];
+        let code = |id: &EntrantId| compared.rejection(id).map(|rejection| rejection.code);
+        assert_eq!([&a, &b, &default].map(code), [Some(Reason::TooSlow), Some(Reason::Undecided), None]);
+        let names = compared.unavailable_names(&project.packages[0].kernels[0]);
+        let codes: Vec<(&str, Reason)> = names.iter().map(|(name, why)| (&**name, why.code)).collect();
+        assert_eq!(codes, [("a", Reason::TooSlow), ("b", Reason::Undecided)]);
+        let said = compared.speedup(&default, &b).unwrap_err();
+        assert_eq!(said, compared.rejection(&b).unwrap().to_string());
+    }
+
+    #[test]
     fn a_loss_is_the_time_beyond_that_of_the_fastest() {
         let entry = |id, added| Measured::of_two_modes(id, 0, added, 100);
         let identical = entry(TWO, 450.0).identical_to(&ONE);
@@ -238,7 +258,15 @@ pub(crate) mod tests {
         endless.entry.samples.fill(f64::MIN_POSITIVE);
         let mut longest = entry(THREE, 0.0);
         longest.entry.samples.fill(f64::MAX);
-        assert_eq!(Compared::of([endless, longest]).loss_interval(&THREE, &TWO), None, "no end is infinite");
+        assert_eq!(Compared::of([endless.clone(), longest]).loss_interval(&THREE, &TWO), None, "no end is infinite");
+        // Of twelve ratios of which three are enormous the median is 1 and the upper end infinite.
+        endless.entry.samples.truncate(12);
+        let mut often = Measured { id: THREE, ..endless.clone() };
+        often.entry.samples.iter_mut().step_by(4).for_each(|sample| *sample = f64::MAX);
+        let compared = Compared::of([endless, often]);
+        let Speedup { low, high, .. } = compared.speedup(&TWO, &THREE).unwrap();
+        assert!(low.is_finite() && !high.is_finite(), "{low} {high}");
+        assert_eq!(compared.loss_interval(&THREE, &TWO), None);
     }
 
     #[test]

@@ -58,3 +58,22 @@ impl<C: Into<Candidate>> From<C> for EntrantId {
         EntrantId::Candidate(candidate.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::fixture;
+    use crate::space::Variant;
+
+    #[test]
+    fn an_entrant_has_a_name_a_role_and_the_identity_of_its_variant() {
+        let project = fixture::project("baselines.naive = { source = \"k.c\", entry = \"k\" }");
+        let candidate = Candidate::from(&Variant(vec![2]));
+        let entrants = [Entrant::Candidate(candidate.clone()), Entrant::Again(candidate), Entrant::Baseline(0)];
+        let names = entrants.each_ref().map(|entrant| entrant.id().name(&project.packages[0].kernels[0]));
+        assert_eq!(names, ["T=3", "T=3", "naive"]);
+        let roles = entrants.each_ref().map(Entrant::role);
+        assert_eq!(roles, [EntryRole::Variant, EntryRole::Again, EntryRole::Baseline]);
+        assert!(entrants[0].id() == entrants[1].id() && entrants[0].id() != entrants[2].id());
+    }
+}

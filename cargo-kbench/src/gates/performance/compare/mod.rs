@@ -144,3 +144,28 @@ fn key(
     let programs: Vec<(&str, String)> = rivals.iter().map(|rival| (rival.name, rival.key(context))).collect();
     Ok(fingerprint::of("comparison", &(context.circumstances(), &names, &job, answers, programs)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ProgramBaseline, fixture};
+
+    #[test]
+    fn a_comparison_takes_the_stated_number_of_samples_on_new_inputs() {
+        let project = fixture::project("");
+        let job = comparison_job(&project.packages[0].kernels[0], &[], 7);
+        assert_eq!((job.iterations, job.new_inputs), (7, true));
+    }
+
+    #[test]
+    fn entries_have_the_identities_of_their_entrants_in_order() {
+        let config = ProgramBaseline { command: Vec::new(), correctness: None };
+        let rivals = [4, 2].map(|index| Rival::new(index, "p", &config));
+        let entries = [ONE, TWO].map(|id| Measured::of_two_modes(id, 0, 0.0, 10).entry);
+        let of = |measured: Vec<Measured>| measured.into_iter().map(|it| (it.id, it.entry.program)).collect::<Vec<_>>();
+        let programs = entries.each_ref().map(|entry| entry.program.clone());
+        let ids = [EntrantId::Baseline(4), EntrantId::Baseline(2)];
+        let expected: Vec<(EntrantId, String)> = ids.into_iter().zip(programs).collect();
+        assert_eq!(of(measured(&[], &rivals, entries.to_vec())), expected);
+    }
+}
