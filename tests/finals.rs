@@ -60,6 +60,25 @@ fn a_long_variant_that_cannot_win_is_in_no_finals() {
 }
 
 #[test]
+fn a_long_default_that_cannot_win_is_checked_as_a_baseline() {
+    let names = |unit: &str, default: u32, fault: &str| {
+        let times = format!("100 + {default} * (A == 0) + 20 * (A == 2) + 60 * (A == 3)");
+        let fault = format!("[[fault]]\nwhen = 'A == 0'\nkind = '{fault}'\n");
+        let package = package(&format!("time_ns = '{unit} * ({times})'\n{fault}"), "elite = 2");
+        let (entry, said) = tuned(package.path(), &[]);
+        assert_eq!(winner(&entry), 1, "{said}");
+        let baselines = entry["baselines"].as_array().unwrap().iter();
+        baselines.map(|baseline| baseline["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    // Finals find this fault in a kernel that may win, or whose launches are short.
+    assert_eq!(names("1000000", 100, "wrong-again"), ["default"]);
+    assert_eq!(names("1000000", 40, "wrong-again"), [""; 0]);
+    assert_eq!(names("1000", 100, "wrong-again"), [""; 0]);
+    // Kept results make it the fastest in the finals: then it is examined too.
+    assert_eq!(names("1000000", 100, "memoises"), [""; 0]);
+}
+
+#[test]
 fn a_finalist_that_is_faster_than_possible_is_out() {
     // 256 floats are 1 KiB: at the 128 bytes a nanosecond of this device they take 8 ns.
     let package = package("time_ns = '20000 - 6666.3333 * A'\n", "elite = 2");

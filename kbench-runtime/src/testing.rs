@@ -331,6 +331,7 @@ pub fn time_job(cases: Vec<TimedCase>) -> TimeJob {
         energy: false,
         second_clock: false,
         new_inputs: true,
+        slow: Vec::new(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::build::try_build;
 use super::jobs::Jobs;
-use crate::gates::correctness::Check;
+use crate::gates::correctness::{Check, more_seeds};
 use crate::harness::{Candidate, Halt, Harness, RunError, caught};
 use crate::record::evaluation::{Checked, Evaluation, Rejection, ShapeErrors};
 use crate::record::journal::Record;
@@ -22,6 +22,22 @@ pub fn complete(harness: &mut Harness<'_>, candidate: &Candidate, evaluation: &m
     }
     let examined = examine(harness, candidate, evaluation)?;
     keep_examined(harness, evaluation, examined)
+}
+
+/// Runs the checks of a baseline on a candidate that cannot win, and that others are compared with: all seeds, no patterns. A candidate
+/// that fails is rejected. One launch on each seed is enough, since the candidate passed two on the first.
+pub fn complete_as_baseline(
+    harness: &mut Harness<'_>,
+    candidate: &Candidate,
+    evaluation: &mut Evaluation,
+) -> Result<(), RunError> {
+    if evaluation.checked == Checked::InFull || evaluation.rejection().is_some() {
+        return Ok(());
+    }
+    match caught(check_more_seeds(harness, candidate))? {
+        Ok(()) => Ok(()),
+        Err(rejection) => keep_examined(harness, evaluation, Err(rejection)),
+    }
 }
 
 /// Result of the rest of a check: errors and warnings of the whole check, or the rejection.
@@ -60,17 +76,36 @@ pub fn keep_examined(
     Ok(())
 }
 
+/// Checks a candidate on the seeds that the first look left out.
+fn check_more_seeds(harness: &mut Harness<'_>, candidate: &Candidate) -> Result<(), Halt> {
+    let kernel = harness.kernel();
+    let jobs = built_jobs(harness, candidate)?;
+    for (shape, job) in jobs.checks {
+        let job = more_seeds(job);
+        if !job.seeds.is_empty() {
+            Check { kernel, shape: &kernel.shapes[shape].name }.run(harness, job, &mut Vec::new())?;
+        }
+    }
+    Ok(())
+}
+
+/// The jobs of a candidate, whose code the worker gets.
+fn built_jobs(harness: &mut Harness<'_>, candidate: &Candidate) -> Result<Jobs, Halt> {
+    let built = try_build(&harness.context.builder, candidate)?.result.map_err(|failure| failure.rejection)?;
+    let jobs = Jobs::new(harness, candidate, &built)?;
+    for build in &built.builds {
+        harness.worker.add_blob(&build.artifact.hash, &build.artifact.code);
+    }
+    Ok(jobs)
+}
+
 fn check_in_full(
     harness: &mut Harness<'_>,
     candidate: &Candidate,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<ShapeErrors>, Halt> {
     let kernel = harness.kernel();
-    let built = try_build(&harness.context.builder, candidate)?.result.map_err(|failure| failure.rejection)?;
-    let jobs = Jobs::new(harness, candidate, &built)?;
-    for build in &built.builds {
-        harness.worker.add_blob(&build.artifact.hash, &build.artifact.code);
-    }
+    let jobs = built_jobs(harness, candidate)?;
     let check = |shape: usize| Check { kernel, shape: &kernel.shapes[shape].name };
     let mut errors = Vec::new();
     for (shape, job) in &jobs.checks {

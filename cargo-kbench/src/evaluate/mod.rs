@@ -17,7 +17,7 @@ use crate::record::evaluation::{Checked, Evaluation};
 
 pub use anticipated::Anticipated;
 pub use build::{BuildFailure, BuildOutcome, try_build};
-pub use complete::{complete, examine, keep_examined};
+pub use complete::{complete, complete_as_baseline, examine, keep_examined};
 pub use dead::dead_toggles;
 
 mod anticipated;

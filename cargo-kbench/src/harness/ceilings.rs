@@ -94,6 +94,7 @@ impl Harness<'_> {
             bad_above: 0.0,
             rank_only: false,
             new_inputs: false,
+            slow: Vec::new(),
             announce: false,
             energy: false,
             second_clock: false,

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::config::Kernel;
 use crate::evaluate::{BuildOutcome, try_build};
-use crate::gates::performance::{self, Compared, Entrant, JudgedSpeedup, finals, sampling};
+use crate::gates::performance::{self, Compared, Entrant, EntrantId, JudgedSpeedup, finals, sampling};
 use crate::harness::{Builder, DeviceTimes, Event, Harness, Notice, Reporter, Results, RunError, caught};
 use crate::interrupt;
 use crate::process::executor::{ExecutorError, WorkerOptions};
@@ -273,17 +273,28 @@ fn compare_finalists(
     reporter: &mut dyn Reporter,
 ) -> Result<(Vec<Tried>, Compared, objectives::Elsewhere), RunError> {
     let kernel = harness.kernel();
+    let default = EntrantId::from(&kernel.space.default);
+    let mut trusts_search = true;
     loop {
         let finalists = search.finalists(harness, reporter)?;
+        let may_win = !trusts_search || finalists.first().is_none_or(|best| search.default_may_win(best));
         if !finalists.is_empty() {
-            search.complete_default(harness)?;
+            search.complete_default(harness, may_win)?;
         }
         let entrants = entrants(search, &finalists);
         reporter.event(finals(kernel, &entrants));
         let of_default = search.of_space(&kernel.space.default).and_then(Evaluation::p50);
         let p50s = finalists.iter().filter_map(|finalist| finalist.evaluation.p50());
         let longest = p50s.chain(of_default).fold(0.0, f64::max);
-        let compared = performance::compare_finalists(harness, kernel.search.shape, &entrants, longest)?;
+        let slow = (!may_win).then_some(&default);
+        let compared = performance::compare_finalists(harness, kernel.search.shape, &entrants, slow, longest)?;
+        let ids: Vec<EntrantId> = finalists.iter().map(Tried::id).collect();
+        let ties = || compared.fastest_of(&ids).is_some_and(|best| tie::is_tie(&compared, best, &default));
+        if !may_win && ties() {
+            // The times of the search were wrong.
+            trusts_search = false;
+            continue;
+        }
         let elsewhere = objectives::compare_elsewhere(harness, &entrants)?;
         for finalist in &finalists {
             if let Some(rejection) = compared.rejection(&finalist.id()) {

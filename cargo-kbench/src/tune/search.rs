@@ -15,7 +15,7 @@ use super::strategy::{limits, strategy};
 use super::tie;
 use crate::build::Resources;
 use crate::config::{self, Kernel, Objective};
-use crate::evaluate::{Anticipated, BuildOutcome, Race, complete, evaluate_shared, judge_alone};
+use crate::evaluate::{Anticipated, BuildOutcome, Race, complete, complete_as_baseline, evaluate_shared, judge_alone};
 use crate::gates::performance::{Compared, EntrantId};
 use crate::harness::{Candidate, Event, Harness, Reporter, RunError, Step};
 use crate::profile::ceilings::Ceilings;
@@ -296,11 +296,19 @@ impl<'a> Search<'a> {
         self.of_space(variant).is_some_and(|evaluation| evaluation.p50().is_some())
     }
 
-    /// Checks the default in full, if it has passed so far, since all variants are compared with it.
-    pub(super) fn complete_default(&mut self, harness: &mut Harness<'_>) -> Result<(), RunError> {
+    /// Checks the default, if it has passed so far, since all variants are compared with it: in full if it may win beside the best
+    /// finalist, else as a baseline.
+    pub(super) fn complete_default(&mut self, harness: &mut Harness<'_>, may_win: bool) -> Result<(), RunError> {
         let default = &self.kernel.space.default;
         let of_default = self.tried.iter_mut().find(|tried| tried.candidate.is(default));
+        let complete = if may_win { complete } else { complete_as_baseline };
         of_default.map_or(Ok(()), |tried| complete(harness, &tried.candidate, Arc::make_mut(&mut tried.evaluation)))
+    }
+
+    /// Whether the default may win beside the best finalist.
+    pub(super) fn default_may_win(&self, best: &Tried) -> bool {
+        let default = self.of_space(&self.kernel.space.default);
+        default.is_none_or(|default| self.may_win(Some(&best.evaluation), default))
     }
 
     /// Resources of a variant at the search's shape, from the compiler.
@@ -360,7 +368,7 @@ impl<'a> Search<'a> {
         best
     }
 
-    /// Indices of the default and of the likely finalists, as far as they have to be checked in full.
+    /// Indices of the likely finalists, and of the default if it may win, as far as they have to be checked in full.
     pub(super) fn to_examine(&self, harness: &Harness<'_>) -> Vec<usize> {
         let default = self.tried.iter().position(|tried| tried.candidate.is(&self.kernel.space.default));
         let mut keys: Vec<&str> = Vec::new();
@@ -368,7 +376,7 @@ impl<'a> Search<'a> {
         let ranked = if self.kernel.objectives.len() == 1 { self.ranked() } else { Vec::new() };
         let best = ranked.first().map(|&place| &*self.tried[place].evaluation);
         let may_win = |&place: &usize| self.may_win(best, &self.tried[place].evaluation);
-        for place in ranked.iter().copied().take_while(may_win).chain(default) {
+        for place in ranked.iter().copied().take_while(may_win).chain(default.filter(may_win)) {
             let evaluation = &self.tried[place].evaluation;
             let is_known =
                 harness.results.evaluation(&evaluation.key).is_some_and(|(known, _)| known.checked == Checked::InFull);

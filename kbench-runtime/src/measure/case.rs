@@ -183,15 +183,15 @@ impl<D: Device> MeasuredCase<D> {
         }
     }
 
-    /// Keeps the outputs that the last sample left, and looks for cheating and memory faults, unless the same launch was examined before.
-    /// No samples are taken after this.
-    pub fn examine(&mut self, run: &mut Run<'_, D>, examined_before: bool) -> Result<(), Failure> {
+    /// Keeps the outputs that the last sample left, and looks for cheating and memory faults, unless the same launch was examined before;
+    /// of a slow case only for memory faults. No samples are taken after this.
+    pub fn examine(&mut self, run: &mut Run<'_, D>, examined_before: bool, is_slow: bool) -> Result<(), Failure> {
         run.heartbeat.enter(Stage::Compare);
         self.last_outputs = self.outputs(run.resources)?;
         if self.is_left_to_finals(run.job) {
             return Ok(());
         }
-        if !examined_before {
+        if !examined_before && !is_slow {
             self.skips_work = self.skips_work(run)?;
             self.memoises = self.memoises(run)?;
             self.back_to_back = self.back_to_back(run)?;
@@ -203,8 +203,10 @@ impl<D: Device> MeasuredCase<D> {
             }
         }
         // The steps above restored all memory that the kernel may have changed.
-        run.heartbeat.enter(Stage::Timing);
-        run.resources.device.run(&self.memory.bound)?;
+        if !is_slow {
+            run.heartbeat.enter(Stage::Timing);
+            run.resources.device.run(&self.memory.bound)?;
+        }
         run.heartbeat.enter(Stage::Compare);
         let mut faults = MemoryFaults::default();
         faults.find(&mut run.resources.device, self)?;

@@ -118,7 +118,7 @@ impl<D: Device> Run<'_, D> {
             }
             // A case that is there twice, to measure noise, was examined already.
             let examined_before = self.job.cases[..index].iter().any(|other| other.case == self.job.cases[index].case);
-            case.examine(self, examined_before).map_err(CaseFailure::of(index))?;
+            case.examine(self, examined_before, self.job.slow.contains(&index)).map_err(CaseFailure::of(index))?;
         }
         shared_faults.assign(cases);
         Ok(())
@@ -134,7 +134,7 @@ impl<D: Device> Run<'_, D> {
     ) -> Result<Timing, CaseFailure> {
         let job = self.job;
         (self.heartbeat.every())(Stage::Case(index));
-        let after = if end.cut_short || case.is_left_to_finals(job) {
+        let after = if end.cut_short || case.is_left_to_finals(job) || job.slow.contains(&index) {
             recheck::last_outputs(&mut self.resources.results, &mut case, &timed.case.tensors, job.bad_above)
         } else {
             recheck::recheck(self, &mut case, timed).map_err(CaseFailure::of(index))?
@@ -176,5 +176,36 @@ impl<D: Device> Run<'_, D> {
         (self.heartbeat.every())(Stage::Launch);
         drop(case);
         Ok(timing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::fake::FakeDevice;
+    use crate::testing::{self, FakeCase};
+
+    #[test]
+    fn a_case_that_is_far_slower_is_compared_and_not_examined() {
+        let timed = |fault: &str, slow: Vec<usize>| {
+            let mut session = Session::new(FakeDevice::open(0), None);
+            let far = FakeCase { time_ns: 9000.0, fault, ..FakeCase::default() };
+            let cases = [FakeCase::default(), far].map(|case| {
+                let job = case.check(&mut session);
+                TimedCase { case: job.case, reference: job.reference }
+            });
+            let mut launches = 0;
+            let count = &mut |stage| launches += u32::from(matches!(stage, Stage::Launch | Stage::Timing));
+            let timings = session.time(&TimeJob { slow, ..testing::time_job(cases.into()) }, count).unwrap();
+            testing::assert_clean(&timings[0].after);
+            (timings[1].clone(), launches)
+        };
+        let (examined, of_all) = timed("\"memoises\"", Vec::new());
+        let (slow, of_one) = timed("\"memoises\"", vec![1]);
+        assert!(examined.memoises.is_some() && slow.memoises.is_none() && of_one < of_all, "{of_one} {of_all}");
+        assert_eq!((slow.samples.len(), slow.sampling.cut_short), (20, false));
+        testing::assert_clean(&slow.after);
+        assert_eq!(timed("\"wrong\"", vec![1]).0.after.outputs[0].bad, 1000);
+        assert_eq!(timed("\"out-of-bounds\"", vec![1]).0.after.out_of_bounds.len(), 1);
     }
 }

@@ -5,6 +5,7 @@ mod adjusted;
 mod back_to_back;
 mod case;
 mod cheating;
+mod decided;
 mod energy;
 mod job;
 mod memory_faults;

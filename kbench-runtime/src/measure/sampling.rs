@@ -126,7 +126,9 @@ impl<D: Device> Run<'_, D> {
         device.sm_clock();
         device.in_use();
         let until = job.until.map(|until| if job.rank_only { until.for_rank() } else { until });
-        let mut stopping = Stopping::new(job.iterations, until, cases.len());
+        let is_first = |&index: &usize| job.cases[index].case == job.cases[0].case;
+        let controls = (1..cases.len()).filter(is_first).collect();
+        let mut stopping = Stopping::new(job.iterations, until, cases.len()).with_controls(controls);
         // Only the first launch of a batch would find new inputs, and a launch that warms a cache would see them.
         let draws_new = job.new_inputs && job.cache == CacheMode::Cold && cases.iter().all(|case| case.can_rotate);
         let sets = cases.iter().map(|case| case.sets.len()).min().unwrap_or(1);

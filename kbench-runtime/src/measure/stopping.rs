@@ -3,10 +3,12 @@
 //! The samples are tested at few counts: at the smallest requested number, then each time after half as many again
 //! (100, 150, 225, …). The tests share an error of 5 %, so that many tests do not turn chance into certainty. The width
 //! of an interval ends sampling, never its position, so that a comparison does not stop at a favourable moment.
-//! Compared cases have enough samples when their ratios are known.
+//! Compared cases have enough samples when their ratios are known. In the finals of a search, ratios far from 1 are known
+//! early: see [`decided`](super::decided).
 
 use std::time::{Duration, Instant};
 
+use super::decided::{Known, are_decided};
 use crate::measure::statistics::{Speedup, percentile};
 use crate::protocol::Convergence;
 
@@ -44,6 +46,8 @@ pub struct Stopping {
     deadline: Option<Instant>,
     looks: u32,
     next: usize,
+    /// Indices of cases that are the same program as the first.
+    controls: Vec<usize>,
 }
 
 /// Result of a test.
@@ -65,7 +69,13 @@ impl Stopping {
             let seconds = (until.max_seconds * cases as f64).clamp(0.0, 1e6);
             Instant::now() + Duration::from_secs_f64(seconds)
         });
-        Self { least, until, deadline, looks: 0, next: least }
+        Self { least, until, deadline, looks: 0, next: least, controls: Vec::new() }
+    }
+
+    /// The same for cases of which some, by these indices, are the same program as the first.
+    #[must_use]
+    pub fn with_controls(self, controls: Vec<usize>) -> Self {
+        Self { controls, ..self }
     }
 
     /// Lowers the number of samples by the measured time of one; call this before the first test.
@@ -111,13 +121,33 @@ impl Stopping {
     /// take turns, so a drift or a disturbance of all of them does not matter here, as it does for a median; nor does it
     /// matter that launches take one of two times, which a median never settles between.
     pub fn are_compared(&self, cases: &[&[f64]]) -> bool {
-        let (Some(Convergence { precision, .. }), [first, others @ ..]) = (self.until, cases) else { return false };
-        !others.is_empty()
-            && others.iter().all(|other| {
-                let rounds = first.len().min(other.len());
-                let known = Speedup::precision(first, other, self.error()).filter(|_| rounds >= self.least);
-                known.is_some_and(|half| half <= precision)
-            })
+        let Some(Convergence { precision, decides, .. }) = self.until.filter(|_| cases.len() > 1) else { return false };
+        let Some(ratios) = self.ratios(cases, 0) else { return false };
+        if !decides {
+            return ratios.iter().all(|ratio| ratio.half <= precision);
+        }
+        let fastest = (0..cases.len()).filter(|&at| at > 0 && ratios[at - 1].centre > 0.0);
+        let fastest = fastest.max_by(|&one, &other| ratios[one - 1].centre.total_cmp(&ratios[other - 1].centre));
+        let of_fastest = fastest.map_or(Some(Vec::new()), |fastest| self.ratios(cases, fastest));
+        are_decided(&ratios, precision) && of_fastest.is_some_and(|ratios| are_decided(&ratios, precision))
+    }
+
+    /// The ratios of one case to each other one, at this look; none if there are too few rounds.
+    fn ratios(&self, cases: &[&[f64]], one: usize) -> Option<Vec<Known>> {
+        let others = (0..cases.len()).filter(|&other| other != one);
+        let ratio = |other: usize| {
+            let rounds = cases[one].len().min(cases[other].len());
+            let (baseline, candidate) = (&cases[one][..rounds], &cases[other][..rounds]);
+            let half = Speedup::precision(baseline, candidate, self.error()).filter(|_| rounds >= self.least)?;
+            let is_control = self.is_control(one) && self.is_control(other);
+            Some(Known { centre: Speedup::ratio_of(baseline, candidate)?.ln(), half, is_control })
+        };
+        others.map(ratio).collect()
+    }
+
+    /// Whether a case is the first one or the same program.
+    fn is_control(&self, case: usize) -> bool {
+        case == 0 || self.controls.contains(&case)
     }
 
     /// The error of this test: 1/2 + 1/6 + 1/12 + … = 1 of the total.

@@ -168,7 +168,7 @@ fn model(model: &str, change: impl FnOnce(&mut TimeJob)) -> Timing {
     let mut check = FakeCase::default().check(&mut session);
     check.case.sequence.blob = testing::blob(&mut session, model.as_bytes());
     let cases = vec![TimedCase { case: check.case, reference: check.reference }];
-    let until = Some(Convergence { precision: 0.005, max_seconds: 1e6, max_samples: 1000 });
+    let until = Some(Convergence { precision: 0.005, max_seconds: 1e6, max_samples: 1000, decides: false });
     let mut job = TimeJob { iterations: 100, until, ..job(cases, CacheMode::Cold) };
     change(&mut job);
     session.time(&job, &mut |_| {}).unwrap().remove(0)
@@ -231,7 +231,7 @@ fn cases_stop_together() {
         TimedCase { case: check.case, reference: check.reference }
     };
     let cases = vec![case(r#"{"time_ns":1000}"#), case(r#"{"time_ns":900,"noise":0.03}"#)];
-    let until = Some(Convergence { precision: 0.005, max_seconds: 1e6, max_samples: 5000 });
+    let until = Some(Convergence { precision: 0.005, max_seconds: 1e6, max_samples: 5000, decides: false });
     let timings =
         session.time(&TimeJob { iterations: 100, until, ..job(cases, CacheMode::Cold) }, &mut |_| {}).unwrap();
     assert!(timings[0].samples.len() > 100 && timings[0].samples.len() == timings[1].samples.len());

@@ -132,6 +132,10 @@ pub struct TimeJob {
     /// freshly loaded copy of the kernel.
     #[serde(default, rename = "renew", skip_serializing_if = "std::ops::Not::not")]
     pub new_inputs: bool,
+    /// Indices of cases that are far slower than another one: their samples are compared, and they are not examined for skipped work, since
+    /// no kernel skips work to become slow. The outputs of their last launch are compared with the reference.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slow: Vec<usize>,
     /// Nanoseconds a launch above which a job of one case is cut short. The median lies clearly above if all of three samples exceed the
     /// cutoff by 50 %, all of five by 20 %, all of seven by 5 %, or the lower end of the median's 99.9 % interval by 2 %.
     #[serde(default, rename = "stop_above_ns")]

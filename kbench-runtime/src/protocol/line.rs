@@ -90,6 +90,7 @@ mod tests {
             bad_above: 0.1,
             rank_only: true,
             new_inputs: false,
+            slow: Vec::new(),
             announce: false,
             energy: false,
             second_clock: false,

@@ -19,6 +19,9 @@ pub struct Convergence {
     pub max_seconds: f64,
     /// Largest number of samples of each case.
     pub max_samples: u32,
+    /// Whether a comparison ends when its verdicts are certain, though ratios far from 1 are known less precisely then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub decides: bool,
 }
 
 impl Convergence {
@@ -38,7 +41,8 @@ pub struct Sampling {
     pub resolution_ns: Option<f64>,
     /// Time of an empty interval in nanoseconds, which is part of every sample, divided by its batch. None if unknown.
     pub overhead_ns: Option<f64>,
-    /// Whether the interval of the median, or of the ratio to the other cases, became as narrow as `timing.precision`.
+    /// Whether the interval of the median, or of the ratio to the other cases, became as narrow as `timing.precision`, or as narrow as the
+    /// verdicts of a search's finals need it.
     pub converged: bool,
     /// Whether sampling ended early because the case was clearly slower than the time to beat.
     #[serde(rename = "raced")]

@@ -53,6 +53,7 @@ fn both(case: FakeCase<'_>) -> Vec<Request> {
         bad_above: 0.1,
         rank_only: false,
         new_inputs: true,
+        slow: Vec::new(),
         announce: false,
         energy: false,
         second_clock: false,

@@ -31,6 +31,14 @@ pub fn first_look(mut job: CheckJob) -> CheckJob {
     without_tolerance(job)
 }
 
+/// The seeds that the [first look](first_look) left out, one launch on each.
+pub fn more_seeds(mut job: CheckJob) -> CheckJob {
+    job.seeds.drain(..job.seeds.len().min(1));
+    job.options.patterns.clear();
+    job.options.passed_before = true;
+    without_tolerance(job)
+}
+
 /// A check that does not measure the reference's sensitivity to errors of the inputs.
 pub fn without_tolerance(mut job: CheckJob) -> CheckJob {
     job.options.tolerance = None;
@@ -203,6 +211,9 @@ mod tests {
         job.options = CheckOptions { patterns: vec![Pattern::Large], tolerance: Some(0.5), ..job.options };
         let look = first_look(job.clone());
         assert_eq!((&look.seeds, &look.options.patterns), (&vec![0], &vec![]));
+        let more = more_seeds(job.clone());
+        assert_eq!((&more.seeds, &more.options.patterns, more.options.passed_before), (&vec![1, 2], &vec![], true));
+        assert!(more_seeds(look).seeds.is_empty(), "one seed was all");
         let plain = without_tolerance(job.clone());
         assert_eq!(
             (plain.seeds.len(), plain.options.tolerance, plain.options.patterns),

@@ -8,7 +8,7 @@ use crate::text::count;
 mod check;
 mod judge;
 
-pub use check::{Check, check_job, first_look, without_tolerance};
+pub use check::{Check, check_job, first_look, more_seeds, without_tolerance};
 pub use judge::{WORST_ELEMENT, bad_above, judge, judge_at_level, tolerance, usual_rms_err};
 
 /// The gate `correctness`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kbench_runtime::driver::stopping;
 
 use super::{Gate, Trial, allowed, at_level};
-use crate::config::{BaselineKind, Kernel, Level, PerformanceBound};
+use crate::config::{BaselineKind, Kernel, Level, Objective, PerformanceBound};
 use crate::harness::{DeviceTimes, Event, Halt, Harness, Reporter, RunError};
 use crate::record::evaluation::GateName;
 use crate::text::list;
@@ -97,19 +97,29 @@ pub fn compare(harness: &mut Harness<'_>, shape: usize, entrants: &[Entrant]) ->
     harness.counted_as(|times: &mut DeviceTimes| &mut times.time, |harness| compare_uncounted(harness, shape, entrants))
 }
 
-/// Compares the finalists of a search, whose times are known: `longest` is the largest p50 among them, in nanoseconds.
+/// Compares the finalists of a search, whose times are known: `longest` is the largest p50 among them, in nanoseconds. `slow`: an entrant
+/// that cannot win.
 /// Unless the table states a number, fewer samples than 100 are enough of long launches, which vary little.
 pub fn compare_finalists(
     harness: &mut Harness<'_>,
     shape: usize,
     entrants: &[Entrant],
+    slow: Option<&EntrantId>,
     longest: f64,
 ) -> Result<Compared, RunError> {
     let timing = &harness.kernel().timing;
     let fewest =
         if timing.iterations_stated { timing.iterations } else { fewest_of_finals(timing.iterations, longest) };
-    let compare = |harness: &mut Harness<'_>| compare::compare_from(harness, shape, entrants, fewest);
+    let extent = compare::Extent { fewest, slow, decides: verdicts_are_all(harness.kernel(), shape) };
+    let compare = |harness: &mut Harness<'_>| compare::compare_until(harness, shape, entrants, extent);
     harness.counted_as(|times: &mut DeviceTimes| &mut times.time, compare)
+}
+
+/// Whether nothing but the verdicts on p50 depends on a comparison at a shape: a limit needs precise ratios.
+fn verdicts_are_all(kernel: &Kernel, shape: usize) -> bool {
+    let has_limit = kernel.gates.performance.iter().any(|limit| limit.shape == shape);
+    let is_judged = has_limit && allowed(kernel.gates.performance_level).is_none();
+    kernel.objectives == [Objective::P50] && !is_judged
 }
 
 /// Smallest number of samples in the finals, at most `usual`: enough for 0.1 s of the longest kernel, but 30 of them, unless these
@@ -153,6 +163,18 @@ mod tests {
         };
         let all = [candidate, Entrant::Baseline(0), Entrant::Baseline(1)];
         assert_eq!((of(&all), of(&all[..1])), ((3, 1, 4.5), (1, 0, 1.5)));
+    }
+
+    #[test]
+    fn a_limit_that_is_judged_and_another_objective_need_precise_ratios() {
+        let mut project = fixture::project("gates.performance = [{ max_p50_us = 2 }]");
+        let kernel = &mut project.packages[0].kernels[0];
+        let shape = kernel.gates.performance[0].shape;
+        assert!(!verdicts_are_all(kernel, shape) && verdicts_are_all(kernel, shape + 1));
+        kernel.gates.performance_level = Level::Allow;
+        assert!(verdicts_are_all(kernel, shape));
+        kernel.objectives = vec![Objective::Energy];
+        assert!(!verdicts_are_all(kernel, shape));
     }
 
     #[test]

@@ -174,6 +174,7 @@ mod tests {
             energy: false,
             second_clock: false,
             new_inputs: false,
+            slow: Vec::new(),
         };
         let timing = |seed| Timing::new(vec![1.0, 2.0], "fake", SeedReport { seed, ..report.clone() });
         for (seed, is_right) in [(0, true), (1, true), (2, false)] {

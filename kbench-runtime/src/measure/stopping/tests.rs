@@ -7,7 +7,7 @@ use rand_distr::{Distribution as _, LogNormal};
 use super::*;
 use crate::measure::statistics::Summary;
 
-const UNTIL: Convergence = Convergence { precision: 0.005, max_seconds: 1e6, max_samples: 10_000 };
+const UNTIL: Convergence = Convergence { precision: 0.005, max_seconds: 1e6, max_samples: 10_000, decides: false };
 
 #[test]
 fn intervals_of_order_statistics_are_those_of_the_tables() {
@@ -243,4 +243,101 @@ fn a_clearly_slower_variant_is_cut_short() {
     let mut torn = around(200.0);
     torn[3] = 99.0;
     assert!(!is_clearly_above(&torn, 100.0), "one sample says the opposite");
+}
+
+/// How a comparison of three cases ended: the first, the same program again, and one that takes `exp(-truth)` of its time.
+struct Final {
+    speedup: Speedup,
+    rounds: usize,
+}
+
+/// The logarithm of the noise of a launch, of a case by its index.
+type Launch<'n> = &'n dyn Fn(&mut ChaCha8Rng, &mut [f64; 3], usize) -> f64;
+
+fn finals(seed: u64, truth: f64, decides: bool, least: u32, noise: Launch<'_>) -> Final {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let until = Some(Convergence { decides, ..UNTIL });
+    let mut stopping = Stopping::new(least, until, 3).with_controls(vec![1]);
+    let mut cases: [Vec<f64>; 3] = Default::default();
+    let mut last = [0.0; 3];
+    loop {
+        while cases[0].len() < stopping.next() {
+            for (case, samples) in cases.iter_mut().enumerate() {
+                let time = if case == 2 { (-truth).exp() } else { 1.0 };
+                samples.push(100.0 * time * noise(&mut rng, &mut last, case).exp());
+            }
+        }
+        let samples = cases.each_ref().map(Vec::as_slice);
+        if stopping.look(&samples) != Look::Continue {
+            return Final { speedup: Speedup::of(samples[0], samples[2]).unwrap(), rounds: samples[0].len() };
+        }
+    }
+}
+
+fn normal(rng: &mut ChaCha8Rng) -> f64 {
+    rand_distr::StandardNormal.sample(rng)
+}
+
+/// Each launch keeps half of the noise of the previous one of its case.
+fn correlated(rng: &mut ChaCha8Rng, last: &mut [f64; 3], case: usize) -> f64 {
+    last[case] = 0.5 * last[case] + 0.75_f64.sqrt() * 0.033 * normal(rng);
+    last[case]
+}
+
+#[test]
+fn intervals_keep_their_coverage_where_verdicts_end_sampling() {
+    let noise = |rng: &mut ChaCha8Rng, _: &mut [f64; 3], _: usize| 0.015 * normal(rng);
+    // Equal, nearly equal, and apart. Of nearly equal kernels a look at few rounds may be precise and undecided.
+    for (truth, fewest_right) in [(0.0_f64, 39), (0.004, 36), (0.03, 39), (0.06, 39)] {
+        let runs: Vec<Final> = (0..40).map(|seed| finals(seed, truth, true, 20, &noise)).collect();
+        let covers = |of: &&Final| of.speedup.low <= truth.exp() && truth.exp() <= of.speedup.high;
+        let covered = runs.iter().filter(covers).count();
+        // Fewer than 32 of 40 intervals of 95 % cover the ratio once in three thousand times.
+        assert!(covered >= 32, "{truth}: {covered} of 40");
+        let is_right = |of: &Final| {
+            let Speedup { low, high, .. } = of.speedup;
+            if truth < 0.01 { low > 0.99 && high < 1.01 } else { low > 1.01 }
+        };
+        let right = runs.iter().filter(|of| is_right(of)).count();
+        assert!(right >= fewest_right, "{truth}: {right} of 40 verdicts");
+        let rounds = |decides: bool| {
+            let mut rounds: Vec<usize> = (0..10).map(|seed| finals(seed, truth, decides, 20, &noise).rounds).collect();
+            rounds.sort_unstable();
+            rounds[5]
+        };
+        assert!(truth < 0.01 || rounds(true) < rounds(false), "{truth}: {} {}", rounds(true), rounds(false));
+    }
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn coverage_of_hundreds_of_finals() {
+    const RUNS: u64 = 500;
+    let plain = |rng: &mut ChaCha8Rng, _: &mut [f64; 3], _: usize| 0.033 * normal(rng);
+    let states = |rng: &mut ChaCha8Rng, _: &mut [f64; 3], _: usize| {
+        (if rng.random::<bool>() { 0.05 } else { 0.0 }) + 0.01 * normal(rng)
+    };
+    let noises: [(&str, Launch<'_>); 3] = [("normal", &plain), ("two times", &states), ("correlated", &correlated)];
+    for (name, noise) in noises {
+        for truth in [0.0, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1_f64] {
+            for decides in [false, true] {
+                let runs: Vec<Final> = (0..RUNS).map(|seed| finals(seed, truth, decides, 67, noise)).collect();
+                let share = |is: &dyn Fn(&Speedup) -> bool| {
+                    100.0 * runs.iter().filter(|of| is(&of.speedup)).count() as f64 / RUNS as f64
+                };
+                let covered = share(&|of| of.low <= truth.exp() && truth.exp() <= of.high);
+                let is_same = |of: &Speedup| of.low > 0.99 && of.high < 1.01;
+                let (same, faster) = (share(&is_same), share(&|of| !is_same(of) && of.low > 1.0));
+                let slower = share(&|of| !is_same(of) && of.high < 1.0);
+                let mut rounds: Vec<usize> = runs.iter().map(|of| of.rounds).collect();
+                rounds.sort_unstable();
+                let (median, most) = (rounds[rounds.len() / 2], rounds[rounds.len() * 9 / 10]);
+                println!(
+                    "| {name} | {:.1} % | {} | {covered:.1} % | {same:.1} | {faster:.1} | {slower:.1} | {median} ({most}) |",
+                    100.0 * truth,
+                    if decides { "verdicts" } else { "precision" },
+                );
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Comparisons of candidates and baselines, which are measured together, one sample of each in turn.
 
 use kbench_runtime::fingerprint;
-use kbench_runtime::protocol::TimeJob;
+use kbench_runtime::protocol::{Convergence, TimeJob};
 
 pub(super) use contender::Contender;
 use contender::Participant;
@@ -29,15 +29,26 @@ mod rival;
 /// [`compare`](super::compare); its duration is not counted as measuring time.
 pub fn compare_uncounted(harness: &mut Harness<'_>, shape: usize, entrants: &[Entrant]) -> Result<Compared, RunError> {
     let fewest = harness.kernel().timing.iterations;
-    compare_from(harness, shape, entrants, fewest)
+    compare_until(harness, shape, entrants, Extent { fewest, slow: None, decides: false })
 }
 
-/// The same from another smallest number of samples on.
-pub(super) fn compare_from(
+/// The extent of a comparison.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Extent<'e> {
+    /// Smallest number of samples.
+    pub fewest: u32,
+    /// An entrant that cannot be the fastest.
+    pub slow: Option<&'e EntrantId>,
+    /// Whether sampling ends when the verdicts are certain.
+    pub decides: bool,
+}
+
+/// The same of another extent.
+pub(super) fn compare_until(
     harness: &mut Harness<'_>,
     shape: usize,
     entrants: &[Entrant],
-    fewest: u32,
+    extent: Extent<'_>,
 ) -> Result<Compared, RunError> {
     let kernel = harness.kernel();
     let mut compared = Compared::default();
@@ -76,7 +87,7 @@ pub(super) fn compare_from(
     }
     let mut inputs = None;
     while !contenders.is_empty() {
-        let job = comparison_job(kernel, &contenders, fewest);
+        let job = comparison_job(kernel, &contenders, extent);
         let key = key(harness, &contenders, &rivals, shape, &job)?;
         if let Some(known) = harness.results.comparison(&key) {
             compared.entries = measured(&contenders, &rivals, known.entries.clone());
@@ -118,9 +129,12 @@ fn measured(contenders: &[Contender<'_>], rivals: &[Rival<'_>], entries: Vec<Com
 }
 
 /// The numbers come from a record, so all of them are tested.
-fn comparison_job(kernel: &Kernel, contenders: &[Contender<'_>], fewest: u32) -> TimeJob {
+fn comparison_job(kernel: &Kernel, contenders: &[Contender<'_>], extent: Extent<'_>) -> TimeJob {
     let cases = contenders.iter().map(|contender| contender.case.clone()).collect();
-    TimeJob { new_inputs: true, iterations: fewest, ..time_job(kernel, cases) }
+    let slow = (0..contenders.len()).filter(|&at| extent.slow == Some(&contenders[at].id)).collect();
+    let job = time_job(kernel, cases);
+    let until = job.until.map(|until| Convergence { decides: extent.decides, ..until });
+    TimeJob { new_inputs: true, iterations: extent.fewest, slow, until, ..job }
 }
 
 /// Everything that a comparison depends on.
@@ -153,8 +167,11 @@ mod tests {
     #[test]
     fn a_comparison_takes_the_stated_number_of_samples_on_new_inputs() {
         let project = fixture::project("");
-        let job = comparison_job(&project.packages[0].kernels[0], &[], 7);
-        assert_eq!((job.iterations, job.new_inputs), (7, true));
+        for decides in [false, true] {
+            let extent = Extent { fewest: 7, slow: None, decides };
+            let job = comparison_job(&project.packages[0].kernels[0], &[], extent);
+            assert_eq!((job.iterations, job.new_inputs, job.until.unwrap().decides), (7, true, decides));
+        }
     }
 
     #[test]
