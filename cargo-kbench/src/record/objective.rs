@@ -200,6 +200,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::fixture;
 
     fn value(name: &str, value: f64, half: f64) -> ObjectiveValue {
         ObjectiveValue { name: name.into(), value, low: value - half, high: value + half }
@@ -253,6 +254,43 @@ mod tests {
         for (name, count, told) in [("spill_bytes", 0.0, 1.0), ("registers", 32.0, 33.0), ("energy", 0.5, 0.5_f64)] {
             assert_eq!(value(name, count, 0.0).told().to_bits(), told.to_bits(), "{name}");
         }
+    }
+
+    #[test]
+    fn objectives_are_recorded_with_the_weights_of_a_mean() {
+        let recorded = |objective: &str| {
+            let project = fixture::project(&format!("search.objective = {objective}"));
+            let record = |record: ObjectiveRecord| (record.name, record.weights.into_iter().collect::<Vec<_>>());
+            ObjectiveRecord::all(&project.packages[0].kernels[0]).into_iter().map(record).collect::<Vec<_>>()
+        };
+        let weights = vec![("s".to_owned(), 1.0), ("t".to_owned(), 2.0)];
+        assert_eq!(recorded("{ mean = { s = 1, t = 2 } }"), [("mean".to_owned(), weights)]);
+        let none = |name: &str| (name.to_owned(), Vec::new());
+        assert_eq!(recorded("[\"p50\", \"energy\"]"), [none("p50"), none("energy")]);
+    }
+
+    #[test]
+    fn energy_and_resources_are_values_of_their_objectives_alone() {
+        let energy = summary(2.0);
+        let of_energy = |objective: &Objective, energy| ObjectiveValue::of_energy(objective, energy).map(|it| it.value);
+        assert_eq!(of_energy(&Objective::Energy, Some(&energy)), Some(energy.p50));
+        assert_eq!([of_energy(&Objective::Energy, None), of_energy(&Objective::P50, Some(&energy))], [None; 2]);
+        let resources = Resources { registers: Some(32), stack: Some(8), ..Resources::default() };
+        let of = |objective: &Objective| {
+            let value = ObjectiveValue::of_resources(objective, &resources, &Geometry::default())?;
+            Some((value.value, value.low, value.high))
+        };
+        assert_eq!(of(&Objective::Resource(ResourceName::Registers)), Some((32.0, 32.0, 32.0)));
+        assert_eq!(of(&Objective::Resource(ResourceName::StackBytes)), Some((8.0, 8.0, 8.0)));
+        assert_eq!([of(&Objective::Resource(ResourceName::CodeBytes)), of(&Objective::P50)], [None; 2]);
+    }
+
+    #[test]
+    fn the_cost_of_a_program_is_above_1_where_the_variant_is_worse() {
+        let record = ApplicationRecord { variant: vec![20.0; 40], default: vec![10.0; 40] };
+        assert_eq!(record.medians().map(f64::to_bits), [20.0_f64, 10.0].map(f64::to_bits));
+        let cost = |better| record.cost(better).unwrap().ratio;
+        assert!((cost(Better::Lower) - 2.0).abs() < 1e-9 && (cost(Better::Higher) - 0.5).abs() < 1e-9);
     }
 
     proptest! {

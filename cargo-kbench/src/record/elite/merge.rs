@@ -211,6 +211,9 @@ fn finals(best: &mut Vec<Candidate>, elite: usize, beats_default: bool, noise_fl
         if candidate.is_default {
             return !beats_default;
         }
+        if candidate.is_apart != fastest.is_apart {
+            return false;
+        }
         // Both speed-ups are over the default, in different rounds: the interval of their ratio is wider than that of a
         // comparison.
         let (fastest, other) = (fastest.speedup, candidate.speedup);
@@ -518,6 +521,85 @@ mod tests {
         assert_eq!(merge(&[one, front.clone(), other]), front);
     }
 
+    /// A variant whose speed-up over the default has an interval of this relative half width.
+    fn with_ratio(number: usize, ratio: f64, half: f64) -> EliteVariant {
+        let over_default = Speedup { ratio, low: ratio * (1.0 - half), high: ratio * (1.0 + half) };
+        let speedups = BTreeMap::from([(DEFAULT.to_owned(), over_default)]);
+        EliteVariant { speedups, program: number.to_string(), ..variant(number, DEFAULT_TIME / ratio) }
+    }
+
+    /// The elite of two entries of one variant each, and the rule of their tie.
+    fn of_two(variants: [EliteVariant; 2], noise_floor: f64) -> (Vec<String>, Option<TieRule>) {
+        let mut number = 0;
+        let entries = variants.map(|variant| {
+            number += 1;
+            let mut entry = part(number, 2, &[], &[]);
+            entry.search.noise_floor = Some(noise_floor);
+            entry.elite = vec![variant];
+            entry
+        });
+        let merged = merge(&entries);
+        (toggles(&merged), merged.search.tie.map(|tie| tie.by))
+    }
+
+    #[test]
+    fn variants_of_different_searches_tie_unless_the_ratio_of_their_speedups_is_certain() {
+        let order = |elite: [&str; 2], by| (elite.map(str::to_owned).to_vec(), by);
+        let (first, second) = (["A=1", "A=2"], ["A=2", "A=1"]);
+        // The ratio is 1.005, 1.02 and 1.25.
+        let slow = |ratio: f64, half| [with_ratio(1, 2.0 / ratio, half), with_ratio(2, 2.0, half)];
+        assert_eq!(of_two(slow(1.25, 0.001), 0.0), order(second, None));
+        assert_eq!(of_two(slow(1.25, 0.001), 0.3), order(first, Some(TieRule::Order)), "within the noise");
+        assert_eq!(of_two(slow(1.02, 0.02), 0.0), order(first, Some(TieRule::Order)), "the intervals overlap");
+        assert_eq!(of_two(slow(1.005, 0.0001), 0.0), order(first, Some(TieRule::Order)), "within 1 %");
+    }
+
+    #[test]
+    fn a_variant_without_a_speedup_over_the_default_comes_last() {
+        let apart = |number, time| EliteVariant { speedups: BTreeMap::new(), ..variant(number, time) };
+        let (elite, tie) = of_two([apart(1, 1e-3), variant(2, 150.0)], 0.0);
+        assert_eq!((elite, tie), (vec!["A=2".to_owned(), "A=1".to_owned()], None));
+        let (elite, tie) = of_two([apart(1, 40.0), apart(2, 20.0)], 0.0);
+        assert_eq!((elite, tie), (vec!["A=2".to_owned(), "A=1".to_owned()], None), "by their times");
+    }
+
+    #[test]
+    fn values_of_another_objective_rank_by_themselves() {
+        let of = |number: u32, variants: &[(usize, f64, f64)]| {
+            let mut entry = part(number, 2, &[], &[]);
+            entry.search.objectives = vec![ObjectiveRecord { name: "registers".into(), weights: BTreeMap::new() }];
+            let found = variants.iter().map(|&(number, time, value)| EliteVariant {
+                objectives: vec![ObjectiveValue { name: "registers".into(), value, low: value, high: value }],
+                ..variant(number, time)
+            });
+            entry.elite = found.collect();
+            entry
+        };
+        let merged = merge(&[of(1, &[(1, 10.0, 64.0), (2, 60.0, 24.0)]), of(2, &[(3, 40.0, 16.0), (4, 50.0, 24.0)])]);
+        assert_eq!(toggles(&merged), ["A=3", "A=4", "A=2"], "of equal values the faster one is first");
+        assert_eq!((merged.search.tie, merged.elite[0].rank), (None, 1));
+    }
+
+    #[test]
+    fn p50_is_the_objective_where_none_is_recorded() {
+        let is_p50 = |names: &[&str]| {
+            let mut search = entry("k", "s", 1).search;
+            let objective = |name: &&str| ObjectiveRecord { name: (*name).into(), weights: BTreeMap::new() };
+            search.objectives = names.iter().map(objective).collect();
+            super::is_p50(&search)
+        };
+        assert!(is_p50(&[]) && is_p50(&["p50"]));
+        assert!(!is_p50(&["registers"]) && !is_p50(&["p50", "registers"]));
+    }
+
+    #[test]
+    fn a_speedup_is_certain_beyond_the_noise() {
+        let speedup = |low, ratio, high| Speedup { ratio, low, high };
+        let faster = speedup(1.02, 1.05, 1.08);
+        assert!(is_faster(&faster, None) && is_faster(&faster, Some(0.04)) && !is_faster(&faster, Some(0.06)));
+        assert!(!is_faster(&speedup(0.99, 1.05, 1.1), None) && !is_faster(&speedup(0.9, 0.95, 0.98), None));
+    }
+
     #[test]
     fn only_answers_to_one_question_merge() {
         let one = part(1, 2, &[0, 1], &[100.0, 90.0]);
@@ -535,6 +617,9 @@ mod tests {
         assert_eq!(refused(|other| other.question.as_mut().unwrap().table.push('x')), Mismatch::Table);
         assert_eq!(refused(|other| other.question.as_mut().unwrap().sources.clear()), Mismatch::Sources);
         assert_eq!(refused(|other| other.timing.warmup += 1), Mismatch::Conditions("timing settings"));
-        assert!(matches!(refused(|other| other.device.driver.push('x')), Mismatch::Device { .. }));
+        let Mismatch::Device { one, other, .. } = refused(|other| other.device.driver.push('x')) else { panic!() };
+        let mut said = [one, other];
+        said.sort_unstable();
+        assert_eq!(said, ["driver , 1 multiprocessors, 0 kHz", "driver x, 1 multiprocessors, 0 kHz"]);
     }
 }

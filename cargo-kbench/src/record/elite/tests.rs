@@ -113,3 +113,76 @@ fn an_unreadable_elite_file_is_an_error_and_kept() {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     }
 }
+
+#[test]
+fn the_winner_of_a_shape_is_the_first_of_its_elite_unless_it_was_proposed() {
+    let variant = |name: &str, source: Option<SourceRecord>| EliteVariant {
+        rank: 1,
+        toggles: Settings(vec![(name.into(), crate::expr::Value::Int(1))]),
+        source,
+        timing: TimingRecord {
+            shape: "small".into(),
+            summary: Summary::of(&[5.0; 3]).unwrap(),
+            batch: 1,
+            clock: "fake".into(),
+            sampling: None,
+        },
+        more_timings: vec![],
+        objectives: vec![],
+        front: false,
+        speedups: BTreeMap::new(),
+        errors: vec![],
+        builds: vec![],
+        program: String::new(),
+    };
+    let proposed = SourceRecord { name: "p".into(), hash: String::new(), path: "p.c".into() };
+    let of = |shape: &str, elite: Vec<EliteVariant>| EliteEntry { elite, ..entry("a", shape, 1) };
+    let kernels = vec![
+        of("none", vec![]),
+        of("small", vec![variant("A", None), variant("B", None)]),
+        of("large", vec![variant("C", Some(proposed)), variant("A", None)]),
+    ];
+    let file = EliteFile { version: VERSION, kernels, portfolios: vec![] };
+    let winner = |kernel: &str, device: &str, shape: &str| {
+        file.winner("p", kernel, device, shape).map(|toggles| toggles.to_string())
+    };
+    assert_eq!(winner("a", "model", "small").as_deref(), Some("A=1"));
+    assert_eq!(
+        [winner("a", "model", "large"), winner("a", "model", "none"), winner("a", "model", "other")],
+        [const { None }; 3]
+    );
+    assert_eq!([winner("b", "model", "small"), winner("a", "other", "small")], [const { None }; 2]);
+}
+
+#[test]
+fn a_portfolio_replaces_that_of_its_kernel_and_device() {
+    let portfolio = |kernel: &str, limit| PortfolioRecord {
+        package: "p".into(),
+        kernel: kernel.into(),
+        device: entry("k", "s", 1).device,
+        limit,
+        variants: vec![],
+        is_smallest: true,
+        shapes: vec![],
+        measured: vec![],
+        date: String::new(),
+        kbench: String::new(),
+    };
+    let mut file = EliteFile { version: VERSION, kernels: vec![], portfolios: vec![] };
+    for (kernel, limit) in [("a", 1.0), ("b", 2.0), ("a", 3.0)] {
+        file.insert_portfolio(portfolio(kernel, limit));
+    }
+    assert_eq!(file.portfolios, [portfolio("b", 2.0), portfolio("a", 3.0)]);
+}
+
+#[test]
+fn the_distance_of_sizes_is_that_of_their_ratios() {
+    let sizes = |sizes: &[i64]| sizes.iter().map(|&size| ("N".to_owned(), size)).collect::<Vec<_>>();
+    let of = |a: &[i64], b: &[i64]| distance(&sizes(a), &sizes(b));
+    let four = f64::ln(4.0);
+    for (a, b, expected) in
+        [(&[8, 8][..], &[8, 8][..], 0.0), (&[8, 8], &[2, 8], four), (&[2, 8], &[8, 2], 2.0 * four), (&[0], &[4], four)]
+    {
+        assert!((of(a, b) - expected).abs() < 1e-12, "{a:?} {b:?}");
+    }
+}
