@@ -22,6 +22,7 @@ ROOT = HERE.parent.parent
 CAUGHT = 0.95
 
 # Each part: its package, its files, and which unit tests run.
+GATES = "cargo-kbench/src/gates"
 PARTS = {
     "verify": ("kbench-runtime", ["kbench-runtime/src/verify/**"], ["verify::"]),
     "measure": (
@@ -31,14 +32,18 @@ PARTS = {
     ),
     "gates": (
         "cargo-kbench",
-        ["cargo-kbench/src/gates/correctness/judge.rs", "cargo-kbench/src/gates/sanitize/judge.rs",
-         "cargo-kbench/src/gates/resources/mod.rs", "cargo-kbench/src/gates/resources/launchable.rs",
-         "cargo-kbench/src/gates/performance/impossible.rs", "cargo-kbench/src/gates/performance/limits.rs",
-         "cargo-kbench/src/gates/performance/verdict.rs", "cargo-kbench/src/gates/performance/compare/compared.rs",
-         "cargo-kbench/src/record/verdict.rs"],
+        [f"{GATES}/{name}" for name in (
+            "mod.rs", "correctness/mod.rs", "correctness/check.rs", "correctness/judge.rs", "counters/mod.rs", "launch/mod.rs",
+            "resources/mod.rs", "resources/launchable.rs", "sanitize/mod.rs", "sanitize/judge.rs", "performance/*.rs",
+            "performance/compare/compared.rs", "performance/compare/entrant.rs", "performance/compare/measure.rs",
+        )] + ["cargo-kbench/src/record/verdict.rs"],
         ["gates::"],
     ),
-    "elite": ("cargo-kbench", ["cargo-kbench/src/tune/tie.rs", "cargo-kbench/src/tune/portfolio.rs"], ["tune::"]),
+    "elite": (
+        "cargo-kbench",
+        [f"cargo-kbench/src/tune/{name}.rs" for name in ("tie", "portfolio", "conclusion", "objectives")],
+        ["tune::"],
+    ),
 }
 
 

@@ -35,24 +35,7 @@ impl Search<'_> {
         let mut sound: HashSet<usize> = HashSet::new();
         let mut unsound: BTreeMap<String, Rejection> = BTreeMap::new();
         loop {
-            let mut keys = HashSet::new();
-            let mut passed: Vec<usize> = (0..self.tried.len()).collect();
-            passed.retain(|&index| {
-                let evaluation = &self.tried[index].evaluation;
-                evaluation.objectives.len() == 2
-                    && evaluation.rejection().is_none()
-                    && !evaluation.is_cut_short()
-                    && keys.insert(evaluation.key.clone())
-            });
-            let points: Vec<&[ObjectiveValue]> =
-                passed.iter().map(|&index| &self.tried[index].evaluation.objectives[..]).collect();
-            let on_front = objective::front(&points);
-            let mut front: Vec<usize> =
-                passed.into_iter().zip(on_front).filter(|(_, is_on)| *is_on).map(|(index, _)| index).collect();
-            front.sort_by(|&a, &b| {
-                let of = |index: usize| self.tried[index].evaluation.objectives[0].value;
-                of(a).total_cmp(&of(b))
-            });
+            let mut front = self.front();
             if front.iter().all(|index| sound.contains(index)) {
                 return Ok(front.into_iter().map(|index| self.tried[index].clone()).collect());
             }
@@ -73,6 +56,30 @@ impl Search<'_> {
                 }
             }
         }
+    }
+
+    /// Indices of the variants of the front in the order of the first objective: of those that passed and were timed to the end, without
+    /// those with identical code.
+    fn front(&self) -> Vec<usize> {
+        let mut keys = HashSet::new();
+        let mut passed: Vec<usize> = (0..self.tried.len()).collect();
+        passed.retain(|&index| {
+            let evaluation = &self.tried[index].evaluation;
+            evaluation.objectives.len() == 2
+                && evaluation.rejection().is_none()
+                && !evaluation.is_cut_short()
+                && keys.insert(evaluation.key.clone())
+        });
+        let points: Vec<&[ObjectiveValue]> =
+            passed.iter().map(|&index| &self.tried[index].evaluation.objectives[..]).collect();
+        let on_front = objective::front(&points);
+        let mut front: Vec<usize> =
+            passed.into_iter().zip(on_front).filter(|(_, is_on)| *is_on).map(|(index, _)| index).collect();
+        front.sort_by(|&a, &b| {
+            let of = |index: usize| self.tried[index].evaluation.objectives[0].value;
+            of(a).total_cmp(&of(b))
+        });
+        front
     }
 
     /// Values of a variant in the finals: times of the finals, all others from its evaluation. `None` if it was not
@@ -136,11 +143,17 @@ pub(super) fn rank(objectives: &[Objective], elite: &mut [(EntrantId, EliteVaria
 
 #[cfg(test)]
 mod tests {
+    use kbench_runtime::protocol::Sampling;
+
     use super::*;
-    use crate::config::ResourceName;
+    use crate::config::{ResourceName, fixture};
     use crate::gates::performance::Measured;
+    use crate::harness::Candidate;
+    use crate::record::evaluation::{GateName, Reason};
     use crate::record::journal::ComparisonEntry;
-    use crate::space::Settings;
+    use crate::search::Candidates;
+    use crate::space::{Settings, Variant};
+    use crate::tune::warm::WarmStart;
 
     fn elite(compared: &Compared, value: impl Fn(&ComparisonEntry) -> f64) -> Vec<(EntrantId, EliteVariant)> {
         let variant = |entry: &ComparisonEntry| EliteVariant {
@@ -157,6 +170,74 @@ mod tests {
             program: String::new(),
         };
         compared.entries.iter().map(|Measured { id, entry }| (id.clone(), variant(entry))).collect()
+    }
+
+    /// Indices of the front of variants with these times and numbers of registers.
+    fn front(values: &[(f64, f64)], change: impl Fn(usize, &mut Evaluation)) -> Vec<usize> {
+        let project = fixture::project("");
+        let kernel = &project.packages[0].kernels[0];
+        let mut search = Search::new(kernel, Candidates::new(&kernel.space), &WarmStart::default());
+        for (at, &(time, registers)) in values.iter().enumerate() {
+            let variant = Variant(vec![0]);
+            let mut evaluation = Evaluation::new(kernel.space.settings(&variant), Vec::new());
+            evaluation.key = at.to_string();
+            let value = |name: &str, value| ObjectiveValue { name: name.into(), value, low: value, high: value };
+            evaluation.objectives = vec![value("p50", time), value("registers", registers)];
+            change(at, &mut evaluation);
+            search.tried.push(Tried { candidate: Candidate { variant, source: None }, evaluation: evaluation.into() });
+        }
+        search.front()
+    }
+
+    #[test]
+    fn the_front_of_a_search_has_different_programs_that_passed_and_were_timed_to_the_end() {
+        let values = [(3.0, 1.0), (1.0, 3.0), (2.0, 2.0), (4.0, 4.0)];
+        assert_eq!(front(&values, |_, _| ()), [1, 2, 0], "in order of the first objective");
+        // Without the second one only the third stands between the first and the fourth.
+        let without = |change: &dyn Fn(&mut Evaluation)| {
+            front(&values, |at, evaluation| {
+                if at == 1 {
+                    change(evaluation);
+                }
+            })
+        };
+        assert_eq!(without(&|evaluation| evaluation.objectives.truncate(1)), [2, 0]);
+        let rejection = Rejection::new(GateName::Sanitize, Reason::Address, "no", None);
+        assert_eq!(without(&|evaluation| evaluation.reject(rejection.clone())), [2, 0]);
+        let cut_short = |evaluation: &mut Evaluation| {
+            let mut timing = Measured::of_two_modes(EntrantId::Baseline(0), 0, 0.0, 10).entry.timing;
+            timing.sampling = Some(Sampling { cut_short: true, ..Sampling::default() });
+            evaluation.timing = Some(timing);
+        };
+        assert_eq!(without(&cut_short), [2, 0]);
+        assert_eq!(without(&|evaluation| evaluation.key = "0".into()), [2, 0], "the first one has the same program");
+    }
+
+    #[test]
+    fn values_of_the_finals_take_the_times_of_the_finals_and_the_work_of_the_search() {
+        let final_value = |objective: &str, elsewhere: &[(usize, f64)]| {
+            let project = fixture::project(&format!("work = {{ flops = \"N\" }}\nsearch.objective = {objective}"));
+            let kernel = &project.packages[0].kernels[0];
+            let search = Search::new(kernel, Candidates::new(&kernel.space), &WarmStart::default());
+            let id = EntrantId::from(&Variant(vec![0]));
+            let compared = |added| Compared::of([Measured::of_two_modes(id.clone(), 0, added, 100)]);
+            let mut evaluation = Evaluation::new(Settings::default(), Vec::new());
+            // 100 operations in the time of the search.
+            let mut timing = compared(0.0).entries[0].entry.timing.clone();
+            timing.summary.p50 = 500.0;
+            evaluation.timing = Some(timing);
+            let name = kernel.objectives[0].name().to_owned();
+            evaluation.objectives = vec![ObjectiveValue { name, value: 5.0, low: 5.0, high: 5.0 }];
+            let elsewhere = elsewhere.iter().map(|&(shape, added)| (shape, compared(added))).collect();
+            let (values, more) = search.final_values(&id, &evaluation, &compared(8.0), &elsewhere)?;
+            Some((values[0].value, more.len()))
+        };
+        assert_eq!(final_value("\"p50\"", &[]), Some((9000.0, 0)));
+        assert_eq!(final_value("\"throughput\"", &[]), Some((90.0, 0)));
+        let mean = "{ mean = { s = 1, t = 1 } }";
+        let (value, more) = final_value(mean, &[(1, 27_008.0)]).unwrap();
+        assert!((value - 18_000.0).abs() < 1e-6 && more == 1, "of 9 and 36 µs: {value}");
+        assert_eq!(final_value(mean, &[]), None, "it was not measured at `t`");
     }
 
     #[test]

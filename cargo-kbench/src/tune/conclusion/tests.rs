@@ -12,6 +12,7 @@ use crate::record::elite::DeviceRecord;
 use crate::record::evaluation::{Evaluation, GateName, Reason, Rejection, SourceRecord};
 use crate::record::objective::ObjectiveValue;
 use crate::search::Candidates;
+use crate::space::Partition;
 use crate::tune::warm::WarmStart;
 
 fn device() -> DeviceInfo {
@@ -190,6 +191,43 @@ fn rejections_are_counted_by_reason_with_an_example_of_each() {
     let example = |label: &str, message: &str| (label.to_owned(), message.to_owned());
     assert_eq!(tuned.examples["correctness/wrong"], example("T=1", "of 0"));
     assert_eq!(tuned.examples["correctness/unwritten"], example("T=3", "of 2"));
+}
+
+#[test]
+fn the_default_counts_only_in_the_part_of_the_space_that_has_it() {
+    let counted = |part: &str| {
+        let mut searched = Searched::new("", |_, evaluation| {
+            evaluation.reject(Rejection::new(GateName::Correctness, Reason::Wrong, "no", None));
+        });
+        let kernel = &mut searched.project.packages[0].kernels[0];
+        let partition: Partition = part.parse().unwrap();
+        kernel.search.partition = Some(partition);
+        let has_default = partition.of_space(&kernel.space).contains(&kernel.space.default);
+        let search = searched.concluded(&[], &Compared::default()).entry.search;
+        assert_eq!(search.partition, Some(partition));
+        (has_default, search.evaluated, search.rejected["correctness/wrong"])
+    };
+    let mut parts = ["1/2", "2/2"].map(counted);
+    parts.sort_unstable();
+    let (with, without) = (parts[1], parts[0]);
+    assert_eq!((with.0, with.1), (true, 3), "the search tried all three");
+    assert_eq!((without.0, without.1), (false, 2));
+    // The other variants of the other part were tried too, but a search of a part tries none of them but the default.
+    assert!(without.2 < 3 && with.2 < 3 && with.2 + without.2 == 3, "{parts:?}");
+}
+
+#[test]
+fn a_search_that_the_user_ended_is_cut_off_and_keeps_its_question() {
+    let searched = Searched::new("", |_, _| ());
+    let record = |stopped| {
+        let mut search = searched.search();
+        search.stopped = stopped;
+        search.conclude(&device(), &[], &Compared::default(), &Vec::new(), None).entry
+    };
+    let cut_off = [None, Some(Stopped::Seconds), Some(Stopped::CtrlC)].map(|why| record(why).search.cut_off);
+    assert_eq!(cut_off, [false, false, true]);
+    let question = record(None).question.unwrap();
+    assert_eq!((&question.table, question.sources.len()), (&searched.project.packages[0].kernels[0].table, 0));
 }
 
 #[test]

@@ -261,7 +261,8 @@ pub(crate) mod tests {
         assert_eq!(Compared::of([endless.clone(), longest]).loss_interval(&THREE, &TWO), None, "no end is infinite");
         // Of twelve ratios of which three are enormous the median is 1 and the upper end infinite.
         endless.entry.samples.truncate(12);
-        let mut often = Measured { id: THREE, ..endless.clone() };
+        let mut often = entry(THREE, 0.0);
+        often.entry.samples.clone_from(&endless.entry.samples);
         often.entry.samples.iter_mut().step_by(4).for_each(|sample| *sample = f64::MAX);
         let compared = Compared::of([endless, often]);
         let Speedup { low, high, .. } = compared.speedup(&TWO, &THREE).unwrap();

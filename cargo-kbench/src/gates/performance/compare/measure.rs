@@ -61,14 +61,13 @@ impl Measurement<'_, '_> {
         warnings: &mut Vec<String>,
     ) -> Result<Vec<ComparisonEntry>, Lost> {
         let (timings, stopping) = self.sample(harness, rivals)?;
-        let compared = !rivals.is_empty() && stopping.are_compared(&all_samples(&timings, rivals));
-        let mut entries = self.kernel_entries(harness, timings, warnings, |samples| {
-            (!rivals.is_empty()).then(|| compared || stopping.is_converged(samples))
-        })?;
-        for (index, rival) in rivals.iter_mut().enumerate() {
+        // Of kernels alone the worker says it.
+        let known = if rivals.is_empty() { Vec::new() } else { are_known(&stopping, &all_samples(&timings, rivals)) };
+        let (of_kernels, of_programs) = known.split_at(timings.len().min(known.len()));
+        let mut entries = self.kernel_entries(harness, timings, warnings, of_kernels)?;
+        for (index, (rival, &is_known)) in rivals.iter_mut().zip(of_programs).enumerate() {
             // A program decides by itself how it takes a sample, so no warning is added here.
-            let converged = |samples: &[f64]| compared || stopping.is_converged(samples);
-            let entry = self.program_entry(harness, rival, converged);
+            let entry = self.program_entry(harness, rival, is_known);
             entries.push(entry.map_err(|halt| halt.of(Loser::Program(index)))?);
         }
         Ok(entries)
@@ -120,19 +119,19 @@ impl Measurement<'_, '_> {
         Ok((timings, stopping))
     }
 
-    /// The records of the kernels. `converged` tests whether samples that were taken in turn with programs are enough.
+    /// The records of the kernels. `known` states for each whether its samples are enough, if they were taken in turn with programs.
     fn kernel_entries(
         &self,
         harness: &mut Harness<'_>,
         timings: Vec<Timing>,
         warnings: &mut Vec<String>,
-        converged: impl Fn(&[f64]) -> Option<bool>,
+        known: &[bool],
     ) -> Result<Vec<ComparisonEntry>, Lost> {
         let shape_name = &harness.kernel().shapes[self.shape].name;
         let mut entries = Vec::new();
         for (index, (contender, mut timing)) in self.contenders.iter().zip(timings).enumerate() {
-            if let Some(converged) = converged(&timing.samples) {
-                timing.sampling.converged = converged;
+            if let Some(&known) = known.get(index) {
+                timing.sampling.converged = known;
             }
             let lost = |rejection| Halt::Variant((Loser::Kernel(index), rejection));
             let record = measured(contender.kernel, shape_name, &timing, warnings).map_err(lost)?;
@@ -157,7 +156,7 @@ impl Measurement<'_, '_> {
         &self,
         harness: &mut Harness<'_>,
         rival: &mut Rival<'_>,
-        converged: impl Fn(&[f64]) -> bool,
+        converged: bool,
     ) -> Result<ComparisonEntry, Halt> {
         let (job, fewest) = (&self.job, self.job.iterations);
         let shape = harness.kernel().shapes[self.shape].name.clone();
@@ -165,12 +164,7 @@ impl Measurement<'_, '_> {
         let external = rival.finish(harness, self.shape, inputs, turn(fewest, 0, fewest))?;
         let (clock, batch) = rival.clock();
         let summary = Summary::of(&rival.samples).expect("finite, and at least one");
-        let sampling = Some(Sampling {
-            cache: job.cache,
-            input_sets: 1,
-            converged: converged(&rival.samples),
-            ..Sampling::default()
-        });
+        let sampling = Some(of_program(job, converged));
         Ok(ComparisonEntry {
             name: rival.name.to_owned(),
             role: EntryRole::Baseline,
@@ -236,6 +230,17 @@ fn add(kernel: &Kernel, shape: &str, timing: &mut Timing, later: Timing) {
     }
 }
 
+/// The sampling of a program, which has one set of inputs.
+fn of_program(job: &TimeJob, converged: bool) -> Sampling {
+    Sampling { cache: job.cache, input_sets: 1, converged, ..Sampling::default() }
+}
+
+/// Whether the samples of each entrant are enough: its p50 is known, or the ratios of all are.
+fn are_known(stopping: &Stopping, all: &[&[f64]]) -> Vec<bool> {
+    let are_compared = stopping.are_compared(all);
+    all.iter().map(|samples| are_compared || stopping.is_converged(samples)).collect()
+}
+
 /// The samples of kernels and programs, in that order.
 fn all_samples<'s>(timings: &'s [Timing], rivals: &'s [Rival<'_>]) -> Vec<&'s [f64]> {
     let kernels = timings.iter().map(|timing| &*timing.samples);
@@ -260,7 +265,7 @@ fn time_together(harness: &mut Harness<'_>, job: TimeJob) -> Result<Vec<Timing>,
 
 #[cfg(test)]
 mod tests {
-    use kbench_runtime::protocol::{Disturbance, OutOfBounds, SeedReport};
+    use kbench_runtime::protocol::{CacheMode, Convergence, Disturbance, OutOfBounds, SeedReport};
 
     use super::super::super::timing::time_job;
     use super::*;
@@ -281,6 +286,29 @@ mod tests {
         assert_eq!([of(0), of(1), of(100)], [(20, true), (3, false), (3, false)]);
         let short = TimeJob { warmup: 1, ..job.clone() };
         assert_eq!(of_turn(&short, 10).warmup, 1);
+    }
+
+    #[test]
+    fn the_samples_of_an_entrant_are_enough_if_its_p50_or_all_ratios_are_known() {
+        let until = Convergence { precision: 0.01, max_seconds: 1.0, max_samples: 1000, decides: false };
+        let stopping = Stopping::new(20, Some(until), 2);
+        let steady = vec![1000.0; 100];
+        // A drift by half: the p50 of its halves differ.
+        let drifting: Vec<f64> = (0..100).map(|at| 1000.0 + 5.0 * f64::from(at)).collect();
+        let half: Vec<f64> = drifting.iter().map(|time| time / 2.0).collect();
+        assert_eq!(are_known(&stopping, &[&steady, &drifting]), [true, false]);
+        assert_eq!(are_known(&stopping, &[&drifting, &half]), [true; 2], "beside each other the drift does not matter");
+        assert_eq!(are_known(&stopping, &[&steady, &steady[..5]]), [true, false]);
+    }
+
+    #[test]
+    fn a_program_is_sampled_on_one_set_of_inputs_with_the_cache_of_the_job() {
+        let project = fixture::project("timing.cache = \"hot\"");
+        let job = time_job(&project.packages[0].kernels[0], Vec::new());
+        for converged in [false, true] {
+            let Sampling { cache, input_sets, converged: known, .. } = of_program(&job, converged);
+            assert_eq!((cache, input_sets, known), (CacheMode::Hot, 1, converged));
+        }
     }
 
     #[test]
