@@ -31,6 +31,9 @@ mod objectives;
 /// Ratio to the cutoff above which a variant that an earlier run stopped early is not measured again.
 const RACE_CACHED: f64 = 1.2;
 
+/// Largest number of samples of a worker in a round of a comparison of workers.
+const YARDSTICK: u32 = 5;
+
 /// A timing for a search: few samples, enough for the rank of the median.
 #[derive(Debug, Clone, Copy)]
 pub struct Race {
@@ -309,8 +312,8 @@ pub fn yardstick_job(harness: &mut Harness<'_>, candidate: &Candidate) -> Result
     for build in &built.builds {
         harness.worker.add_blob(&build.artifact.hash, &build.artifact.code);
     }
-    // Exactly the table's number of samples, so that a round is short.
-    Ok(jobs.ok().map(|jobs| TimeJob { rank_only: true, until: None, ..jobs.timed(&jobs.times[0]) }))
+    let few = |job: TimeJob| TimeJob { rank_only: true, until: None, iterations: job.iterations.min(YARDSTICK), ..job };
+    Ok(jobs.ok().map(|jobs| few(jobs.timed(&jobs.times[0]))))
 }
 
 /// Key of everything that the record depends on. `warnings` are findings on the build by limits of this table.

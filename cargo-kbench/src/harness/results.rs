@@ -96,11 +96,6 @@ impl Results {
         Ok(())
     }
 
-    /// The runs under sanitizers that are known.
-    pub fn all_sanitized(&self) -> impl Iterator<Item = &SanitizedRun> {
-        self.cache.sanitized.values()
-    }
-
     /// Reason why results of earlier runs are discarded, if they are.
     pub fn discarded(&self) -> Option<&str> {
         self.cache.machine_changed.as_deref()

@@ -25,6 +25,7 @@ use crate::tune::warm::WarmStart;
 mod asker;
 mod conclusion;
 pub mod headroom;
+mod likely;
 mod objectives;
 pub mod per_shape;
 mod pipeline;

@@ -433,6 +433,7 @@ impl<'a> Search<'a> {
         if self.kernel.objectives.len() > 1 {
             return self.front_finalists(harness, reporter);
         }
+        self.prepare_finalists(harness)?;
         let mut finalists: Vec<Tried> = Vec::new();
         let mut unsound: BTreeMap<String, Rejection> = BTreeMap::new();
         for index in self.ranked() {

@@ -51,17 +51,18 @@ impl CheckJob {
     }
 }
 
-/// Runs one case once, for a sanitizer or profiler that observes the worker. Nothing is compared. Every buffer is an
-/// allocation of exactly its tensor's size, without guard bands, and only the kernel writes to outputs and scratch.
+/// Runs cases once each, one after the other, for a sanitizer or profiler that observes the worker. Nothing is compared. Every buffer is an
+/// allocation of exactly its tensor's size, without guard bands, and only the kernel writes to outputs and scratch. The memory of a case is
+/// freed before that of the next is allocated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunJob {
     /// Number of the job, repeated in its events.
     pub id: u64,
-    /// The kernel that is run.
-    pub case: Case,
+    /// The kernels that are run.
+    pub cases: Vec<Case>,
     /// Seed of the inputs.
     pub seed: u64,
-    /// Whether the processor's performance counters are read around the launch, after one more launch that warms code and data.
+    /// Whether the processor's performance counters are read around the last launch, after one more launch that warms code and data.
     #[serde(default)]
     pub count: bool,
 }

@@ -31,7 +31,7 @@ pub use report::*;
 pub use sampling::{Convergence, Disturbance, Sampling, SmClock};
 
 /// Version of this protocol, exchanged in the first line in each direction; both sides must have the same.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Time between two [heartbeats](Event::Heartbeat) of a worker.
 pub const HEARTBEAT: std::time::Duration = std::time::Duration::from_millis(500);
@@ -80,7 +80,7 @@ pub enum Request {
     Inspect(Box<InspectJob>),
     /// Measure one or more kernels, interleaved.
     Time(Box<TimeJob>),
-    /// Run a kernel once, for a tool that observes the worker. The worker's last job.
+    /// Run kernels once, for a tool that observes the worker. The worker's last job.
     Run(Box<RunJob>),
     /// Ask whether the device can measure the energy of a launch.
     Meter {

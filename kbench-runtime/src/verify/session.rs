@@ -157,20 +157,40 @@ impl<D: Device> Session<D> {
         self.references.get(&key, || run.on(host, pools, inputs()))
     }
 
-    /// Runs a kernel once on memory of the tensors' exact sizes, for a sanitizer, and a second time if its counters are
+    /// Runs kernels once each on memory of the tensors' exact sizes, for a sanitizer, and the last a second time if its counters are
     /// to be read. The tool around the worker reports its findings. This is the last job of a session: from here on its
-    /// memory has no guard bands.
-    pub fn run(&mut self, job: &RunJob, stage: OnStage<'_>) -> Result<Option<Result<Counts, String>>, Failure> {
+    /// memory has no guard bands. An error has the index of its case.
+    pub fn run(
+        &mut self,
+        job: &RunJob,
+        stage: OnStage<'_>,
+    ) -> Result<Option<Result<Counts, String>>, (usize, Failure)> {
+        let mut counts = None;
+        for (at, case) in job.cases.iter().enumerate() {
+            let count = job.count && at + 1 == job.cases.len();
+            counts = self.run_case(case, job.seed, count, stage).map_err(|failure| (at, failure))?;
+        }
+        Ok(counts)
+    }
+
+    fn run_case(
+        &mut self,
+        case: &Case,
+        seed: u64,
+        count: bool,
+        stage: OnStage<'_>,
+    ) -> Result<Option<Result<Counts, String>>, Failure> {
         stage(Stage::Inputs);
-        let inputs = self.inputs(&job.case.tensors, job.seed, None)?;
+        let inputs = self.inputs(&case.tensors, seed, None)?;
         stage(Stage::Launch);
         self.resources.device.use_plain_allocations();
+        // A tool knows memory that was allocated anew.
         self.resources.pool = Pool::without_guard_bands();
-        let memory = self.load(&job.case, &inputs)?;
+        let memory = self.load(case, &inputs)?;
         let device = &mut self.resources.device;
         memory.upload_inputs(device, &inputs)?;
         device.run(&memory.bound)?;
-        if !job.count {
+        if !count {
             return Ok(None);
         }
         // Tensors that are read and written get their inputs back.

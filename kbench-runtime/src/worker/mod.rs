@@ -317,7 +317,7 @@ fn handle<D: Device>(session: &mut Session<D>, request: Request, output: &mut im
         Request::Meter { id } => Ok(Event::Metered { id, energy: session.meter() }),
         Request::Run(job) => {
             let (id, ran) = (job.id, session.run(&job, &mut |stage| enter(job.id, stage)));
-            ran.map(|counts| Event::Ran { id, counts }).map_err(failed(id))
+            ran.map(|counts| Event::Ran { id, counts }).map_err(|(case, failure)| (id, CaseFailure { case, failure }))
         }
     };
     let is_fatal = ended.as_ref().is_err_and(|(_, failed)| failed.failure.is_fatal(kind));

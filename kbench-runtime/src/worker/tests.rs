@@ -286,7 +286,7 @@ fn a_run_compares_nothing_and_is_the_last_job() {
     let run = |entry: &str| {
         let mut session = Session::new(FakeDevice::open(0), None);
         let case = testing::host_check(&mut session, entry).case;
-        let run = Request::Run(Box::new(RunJob { id: 3, case, seed: 0, count: false }));
+        let run = Request::Run(Box::new(RunJob { id: 3, cases: vec![case], seed: 0, count: false }));
         let (mut child, stdin) = worker(&[hello(DeviceKind::Host), blob(testing::c_library()), run.clone(), run]);
         let events = events_until(&mut child, |_| false);
         // The end of a session does not wait for the end of its input.
@@ -307,7 +307,7 @@ fn a_run_compares_nothing_and_is_the_last_job() {
 fn a_run_counts_or_has_a_reason_why_not() {
     let mut session = Session::new(FakeDevice::open(0), None);
     let case = testing::host_check(&mut session, "kbench_off_by_little").case;
-    let run = Request::Run(Box::new(RunJob { id: 3, case, seed: 0, count: true }));
+    let run = Request::Run(Box::new(RunJob { id: 3, cases: vec![case], seed: 0, count: true }));
     let (mut child, stdin) = worker(&[hello(DeviceKind::Host), blob(testing::c_library()), run]);
     let events = events_until(&mut child, |_| false);
     assert_eq!(wait(child).0.code(), Some(0));

@@ -111,7 +111,7 @@ fn count(harness: &Harness<'_>, candidate: &Candidate, shape: usize) -> Result<C
 
     let mut executor = harness.worker.under(tool);
     executor.add_blob(&artifact.hash, &artifact.code);
-    let job = RunJob { id: 0, case, seed: 0, count: of_cpu };
+    let job = RunJob { id: 0, cases: vec![case], seed: 0, count: of_cpu };
     let watched = match executor.run_to_end(job, context.timeout() * REPLAYS) {
         Ok(watched) => watched,
         Err(error @ ExecutorError::Interrupted) => return Err(error.into()),

@@ -5,9 +5,11 @@ use crate::config::{Kernel, Level};
 use crate::harness::{DeviceTimes, Event, Halt, Harness, Reporter};
 use crate::record::evaluation::GateName;
 
+mod ahead;
 mod judge;
 mod run;
 
+pub use ahead::run_ahead;
 pub use run::run_tools;
 
 /// The gate `sanitize`.

@@ -5,26 +5,30 @@ use std::time::Duration;
 use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{Case, RunJob};
 
-use super::judge;
+use super::ahead::run_ahead;
+use super::judge::{self, Judgement};
 use crate::build::resolve::ResolveError;
 use crate::build::sanitizer::{Sanitizer, same_code};
 use crate::build::{Artifact, CompileError};
 use crate::config::{Backend, Level, SanitizeTool};
 use crate::gates::at_level;
 use crate::harness::{Candidate, Context, Halt, Harness, RunError, caught, compile_rejection};
-use crate::process::executor::ExecutorError;
+use crate::process::executor::{Executor, ExecutorError};
 use crate::record::evaluation::{GateName, Reason, Rejection, Sanitized};
 use crate::record::journal::SanitizedRun;
 
 /// Runs a candidate under each tool at each shape, until one rejects it.
 pub fn run_tools(harness: &mut Harness<'_>, candidate: &Candidate) -> Result<Sanitized, RunError> {
     let gate = &harness.kernel().gates.sanitize;
+    for run in run_ahead(&harness.results, &[&*harness], &[candidate])? {
+        harness.results.keep_sanitized(run)?;
+    }
     let tools = harness.sanitizers.clone();
     let mut sanitized = Sanitized { warnings: tools.missing, ..Sanitized::default() };
     for (tool, sanitizer) in tools.found {
         for &shape in &gate.shapes {
             let run = Run { tool, sanitizer: &sanitizer, candidate, shape };
-            let finding = match caught(run.run(harness)) {
+            let finding = match caught(run.recorded(harness)) {
                 Ok(ran) => {
                     sanitized.runs.push(format!("{} at {}", tool.name(), harness.context.shape_name(shape)));
                     let SanitizedRun { finding, warnings, .. } = ran.unwrap_or_else(SanitizedRun::rejected);
@@ -49,32 +53,59 @@ pub fn run_tools(harness: &mut Harness<'_>, candidate: &Candidate) -> Result<San
 
 /// One run of a candidate under a tool.
 #[derive(Clone, Copy)]
-struct Run<'r> {
-    tool: SanitizeTool,
-    sanitizer: &'r Sanitizer,
-    candidate: &'r Candidate,
-    shape: usize,
+pub(super) struct Run<'r> {
+    pub tool: SanitizeTool,
+    pub sanitizer: &'r Sanitizer,
+    pub candidate: &'r Candidate,
+    pub shape: usize,
+}
+
+/// A run that can start.
+pub(super) struct Prepared {
+    /// Key of its result.
+    pub key: String,
+    artifact: Artifact,
+    case: Case,
+}
+
+impl Prepared {
+    /// Bytes of its tensors.
+    pub fn bytes(&self) -> u64 {
+        self.case.tensors.iter().map(|tensor| tensor.bytes() as u64).sum()
+    }
 }
 
 impl Run<'_> {
-    /// Runs the candidate, unless the result is recorded; a rejection here means that the candidate failed before the
-    /// launch.
-    fn run(self, harness: &mut Harness<'_>) -> Result<SanitizedRun, Halt> {
-        let context = &harness.context;
-        let kernel = context.kernel;
-        let name = context.shape_name(self.shape).to_owned();
-        let (artifact, case) = self.case(context)?;
-        let job = RunJob { id: 0, case, seed: 0, count: false };
-        let device = Some((&context.device.name, &context.device.driver));
-        let key = fingerprint::of("sanitized", &(device, &self.sanitizer.command, &job));
-        if let Some(known) = harness.results.sanitized(&key) {
+    /// The result on record, or that of a run; a rejection here means that the candidate failed before the launch.
+    fn recorded(self, harness: &mut Harness<'_>) -> Result<SanitizedRun, Halt> {
+        let prepared = self.prepared(&harness.context)?;
+        if let Some(known) = harness.results.sanitized(&prepared.key) {
             return Ok(known.clone());
         }
+        let judged = self.watch(&[&prepared], &harness.context, &harness.worker)?;
+        let run = SanitizedRun { key: prepared.key, finding: judged.rejection, warnings: judged.warnings };
+        harness.results.keep_sanitized(run.clone())?;
+        Ok(run)
+    }
 
-        let mut executor = harness.worker.under(self.sanitizer.command.clone());
-        executor.add_blob(&artifact.hash, &artifact.code);
+    /// Builds the candidate for the tool.
+    pub fn prepared(self, context: &Context<'_>) -> Result<Prepared, Halt> {
+        let (artifact, case) = self.case(context)?;
+        let device = Some((&context.device.name, &context.device.driver));
+        let key = fingerprint::of("sanitized", &(device, &self.sanitizer.command, &case));
+        Ok(Prepared { key, artifact, case })
+    }
+
+    /// Runs this one, or several under the same tool one after the other, in a process of their own on the device of `worker`.
+    pub fn watch(self, prepared: &[&Prepared], context: &Context<'_>, worker: &Executor) -> Result<Judgement, Halt> {
+        let mut executor = worker.under(self.sanitizer.command.clone());
+        for Prepared { artifact, .. } in prepared {
+            executor.add_blob(&artifact.hash, &artifact.code);
+        }
+        let cases = prepared.iter().map(|prepared| prepared.case.clone()).collect();
+        let job = RunJob { id: 0, cases, seed: 0, count: false };
         let failed = |message| RunError::Sanitizer { tool: self.tool.name(), message };
-        let timeout = Duration::from_secs(kernel.gates.sanitize.timeout_seconds);
+        let timeout = Duration::from_secs(context.kernel.gates.sanitize.timeout_seconds);
         let mut watched = match executor.run_to_end(job, timeout) {
             Ok(watched) => watched,
             Err(error @ ExecutorError::Interrupted) => return Err(error.into()),
@@ -83,10 +114,7 @@ impl Run<'_> {
         // Relative paths are shorter, and the same for any folder of the package.
         let folder = format!("{}/", context.builder.package.directory.display());
         watched.report = watched.report.replace(&folder, "");
-        let judged = judge::judge(self.tool, &name, &watched).map_err(failed)?;
-        let run = SanitizedRun { key, finding: judged.rejection, warnings: judged.warnings };
-        harness.results.keep_sanitized(run.clone())?;
-        Ok(run)
+        Ok(judge::judge(self.tool, context.shape_name(self.shape), &watched).map_err(failed)?)
     }
 
     /// The candidate as it is built for the tool.

@@ -23,14 +23,14 @@ pub struct Watched {
 }
 
 impl Executor {
-    /// Runs a kernel once and waits for the end of the worker and the tool around it. `timeout` is the deadline of the
-    /// launch, and of the tool after it.
+    /// Runs kernels once and waits for the end of the worker and the tool around it. `timeout` is the deadline of each
+    /// launch, and of the tool after them.
     pub fn run_to_end(mut self, mut job: RunJob, timeout: Duration) -> Result<Watched, ExecutorError> {
         job.id = Self::id();
         let id = job.id;
         let request = Request::Run(Box::new(job));
         let Request::Run(job) = &request else { unreachable!("made above") };
-        self.send(&case_blobs(&job.case), &request)?;
+        self.send(&job.cases.iter().flat_map(case_blobs).collect::<Vec<_>>(), &request)?;
         let mut worker = self.worker.take().expect("sent to it");
         let mut counts = None;
         let failure = match worker.wait(heard_in, &mut |stage| patience(stage, timeout)) {

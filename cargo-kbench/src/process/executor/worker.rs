@@ -24,9 +24,12 @@ use crate::interrupt::is_interrupted;
 use crate::process::failure;
 use crate::process::group::{Finish, GRACE, ProcessGroup};
 
-/// Time that a runner has after the end of its input, and again between TERM and KILL: a killed runner may leave an
-/// allocation behind.
+/// Time that a runner has after the end of its input, before TERM.
 const RUNNERS_GRACE: Duration = Duration::from_secs(3);
+
+/// Time that a runner has between TERM and KILL. A killed `srun` leaves its allocation behind, without an end; `srun` gives it back at
+/// TERM, which takes seconds on a machine that is busy.
+const RUNNERS_LAST: Duration = Duration::from_secs(20);
 
 /// Longest silence of a worker with a heartbeat. A longer silence is not caused by the kernel.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -148,7 +151,7 @@ impl Worker {
         if let Some(directory) = directory {
             command.current_dir(directory);
         }
-        let mut group = ProcessGroup::spawn(&mut command, if remote { RUNNERS_GRACE } else { GRACE })?;
+        let mut group = ProcessGroup::spawn(&mut command, if remote { RUNNERS_LAST } else { GRACE })?;
         tracing::debug!(pid = group.id(), ?command, "process started");
         let (stdin, stdout, stderr_pipe) = group.pipes();
         let requests = Requests::new(stdin)?;
@@ -368,25 +371,4 @@ impl Drop for Worker {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    impl Message for String {}
-
-    #[test]
-    fn lines_that_a_pipe_does_not_take_at_once_arrive_in_order() {
-        let words = ["sh", "-c", "sleep 0.1; exec cat"].map(OsString::from);
-        let mut worker = Worker::spawn(&words, None, false, u64::MAX).unwrap();
-        // Longer than a pipe, so that a thread writes the rest.
-        let sent = [String::from("first"), "long".repeat(1 << 18), String::from("last")];
-        for line in &sent {
-            worker.send(line);
-        }
-        let wait = |worker: &mut Worker| {
-            let answer = worker.wait::<String>(|_| Heard::Answer, &mut |_| Duration::from_secs(60));
-            answer.unwrap_or_else(|_| panic!("no answer"))
-        };
-        assert!(sent.iter().all(|line| wait(&mut worker) == *line));
-        assert!(matches!(worker.requests, Requests::Thread(_)));
-    }
-}
+mod tests;

@@ -172,6 +172,11 @@ pub struct SanitizedRun {
 }
 
 impl SanitizedRun {
+    /// A run without a finding or warning.
+    pub fn clean(key: String) -> Self {
+        Self { key, finding: None, warnings: Vec::new() }
+    }
+
     /// The run of a variant that was rejected before a launch.
     pub fn rejected(rejection: Rejection) -> Self {
         Self { key: String::new(), finding: Some(rejection), warnings: Vec::new() }

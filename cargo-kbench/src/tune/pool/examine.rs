@@ -9,8 +9,6 @@ use kbench_runtime::driver::threads;
 
 use super::{Pool, station};
 use crate::evaluate::{examine, keep_examined};
-use crate::gates::Gate as _;
-use crate::gates::sanitize::{Sanitize, run_tools};
 use crate::harness::{Harness, RunError};
 use crate::tune::search::{Search, Tried};
 
@@ -23,18 +21,12 @@ impl<'a> Pool<'a> {
         harness: &mut Harness<'a>,
     ) -> Result<(), RunError> {
         let places = search.to_examine(harness);
-        let finalists: Vec<String> = search.best_distinct().iter().map(|tried| tried.evaluation.key.clone()).collect();
         let queue = Mutex::new(places.iter());
         let next = &|| queue.lock().expect("no panic while held").next().copied();
         let tried = &search.tried;
-        let sanitizes = Sanitize.is_asked(harness.kernel());
         let examined = thread::scope(|scope| {
             let mut threads = Vec::new();
             for station in self.stations.iter_mut().filter(|station| station.is_open) {
-                for run in harness.results.all_sanitized() {
-                    station.harness.results.keep_sanitized(run.clone())?;
-                }
-                let finalists = &finalists;
                 threads.push(threads::spawn_scoped(scope, move || {
                     let mut examined = Vec::new();
                     while let Some(place) = next() {
@@ -43,15 +35,8 @@ impl<'a> Pool<'a> {
                         station.harness.worker.evaluates(Some(0));
                         let result = examine(&mut station.harness, candidate, evaluation);
                         station.harness.worker.evaluates(None);
-                        let passed = matches!(result, Ok(Ok(_)));
                         let goes_on = result.is_ok();
                         examined.push((place, result));
-                        if sanitizes && passed && finalists.contains(&evaluation.key) {
-                            // An error of a tool is not lost: the finals run the tool again and report it.
-                            let _ = station
-                                .harness
-                                .counted_as(|times| &mut times.tools, |harness| run_tools(harness, candidate));
-                        }
                         if !goes_on {
                             break;
                         }
@@ -69,11 +54,7 @@ impl<'a> Pool<'a> {
                 Err(error) => return Err(error),
             }
         }
-        for run in self.stations.iter().flat_map(|station| station.harness.results.all_sanitized()) {
-            if harness.results.sanitized(&run.key).is_none() {
-                harness.results.keep_sanitized(run.clone())?;
-            }
-        }
-        Ok(())
+        let open = self.stations.iter().filter(|station| station.is_open);
+        search.sanitize_ahead(harness, Some(&open.map(|station| &station.harness).collect::<Vec<_>>()))
     }
 }

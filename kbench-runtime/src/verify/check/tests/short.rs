@@ -110,13 +110,28 @@ fn a_run_without_checks_launches_the_kernel_and_counts_when_asked() {
         let case = FakeCase { fault, ..FakeCase::default() };
         let mut session = Session::new(FakeDevice::open(0), None);
         let job = case.check(&mut session);
-        let ran = session.run(&RunJob { id: 1, case: job.case, seed: 4, count }, &mut |_| {});
+        let ran = session.run(&RunJob { id: 1, cases: vec![job.case], seed: 4, count }, &mut |_| {});
         (ran, (session.resources.device.energy().unwrap().joules / (1000.0 * 100.0 * 1e-9)).round())
     };
     assert_eq!(run("null", false), (Ok(None), 1.0));
     let (counted, launches) = run("null", true);
     assert!(matches!(counted, Ok(Some(Err(_)))) && launches > 1.5, "a launch to warm up, and the counted launch");
-    assert!(matches!(run("\"illegal-access\"", false).0, Err(Failure::IllegalAccess { .. })));
+    let failed = run("\"illegal-access\"", false).0.unwrap_err();
+    assert!(matches!(failed, (0, Failure::IllegalAccess { .. })));
+}
+
+#[test]
+fn a_run_of_several_cases_launches_each_once_and_names_the_one_that_failed() {
+    let mut session = Session::new(FakeDevice::open(0), None);
+    let mut case = |fault| FakeCase { fault, ..FakeCase::default() }.check(&mut session).case;
+    let (good, bad) = (case("null"), case("\"illegal-access\""));
+    let mut run = |cases| {
+        let ran = session.run(&RunJob { id: 1, cases, seed: 4, count: false }, &mut |_| {});
+        (ran, (session.resources.device.energy().unwrap().joules / (1000.0 * 100.0 * 1e-9)).round())
+    };
+    assert_eq!(run(vec![good.clone(), good.clone()]), (Ok(None), 2.0));
+    let failed = run(vec![good.clone(), bad, good]).0.unwrap_err();
+    assert!(matches!(failed, (1, Failure::IllegalAccess { .. })), "{failed:?}");
 }
 
 #[test]
