@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::build::try_build;
 use super::jobs::Jobs;
 use crate::gates::correctness::{Check, more_seeds};
 use crate::harness::{Candidate, Halt, Harness, RunError, caught};
@@ -79,7 +78,7 @@ pub fn keep_examined(
 /// Checks a candidate on the seeds that the first look left out.
 fn check_more_seeds(harness: &mut Harness<'_>, candidate: &Candidate) -> Result<(), Halt> {
     let kernel = harness.kernel();
-    let jobs = built_jobs(harness, candidate)?;
+    let jobs = Jobs::of(harness, candidate)?;
     for (shape, job) in jobs.checks {
         let job = more_seeds(job);
         if !job.seeds.is_empty() {
@@ -89,23 +88,13 @@ fn check_more_seeds(harness: &mut Harness<'_>, candidate: &Candidate) -> Result<
     Ok(())
 }
 
-/// The jobs of a candidate, whose code the worker gets.
-fn built_jobs(harness: &mut Harness<'_>, candidate: &Candidate) -> Result<Jobs, Halt> {
-    let built = try_build(&harness.context.builder, candidate)?.result.map_err(|failure| failure.rejection)?;
-    let jobs = Jobs::new(harness, candidate, &built)?;
-    for build in &built.builds {
-        harness.worker.add_blob(&build.artifact.hash, &build.artifact.code);
-    }
-    Ok(jobs)
-}
-
 fn check_in_full(
     harness: &mut Harness<'_>,
     candidate: &Candidate,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<ShapeErrors>, Halt> {
     let kernel = harness.kernel();
-    let jobs = built_jobs(harness, candidate)?;
+    let jobs = Jobs::of(harness, candidate)?;
     let check = |shape: usize| Check { kernel, shape: &kernel.shapes[shape].name };
     let mut errors = Vec::new();
     for (shape, job) in &jobs.checks {

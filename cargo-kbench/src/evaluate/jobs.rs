@@ -2,6 +2,7 @@
 
 use kbench_runtime::protocol::{Case, CheckJob, CheckOptions, Sequence, TensorSpec, TimeJob, TimedCase};
 
+use super::build::try_build;
 use crate::build::resolve::{Point, ResolveError};
 use crate::config::{CorrectnessLimits, Objective};
 use crate::gates::correctness::{check_job, tolerance};
@@ -24,6 +25,16 @@ pub(super) struct Jobs {
 }
 
 impl Jobs {
+    /// The jobs of a candidate, whose machine code the worker gets.
+    pub fn of(harness: &mut Harness<'_>, candidate: &Candidate) -> Result<Self, Halt> {
+        let built = try_build(&harness.context.builder, candidate)?.result.map_err(|failure| failure.rejection)?;
+        let jobs = Self::new(harness, candidate, &built)?;
+        for build in &built.builds {
+            harness.worker.add_blob(&build.artifact.hash, &build.artifact.code);
+        }
+        Ok(jobs)
+    }
+
     /// The jobs of a built candidate.
     pub fn new(harness: &mut Harness<'_>, candidate: &Candidate, built: &Built) -> Result<Self, Halt> {
         let implementation = &harness.kernel().implementation;

@@ -307,11 +307,7 @@ impl Subject {
 /// The timing job of a candidate at the search's shape, for comparisons of workers; `None` if the candidate does not
 /// build.
 pub fn yardstick_job(harness: &mut Harness<'_>, candidate: &Candidate) -> Result<Option<TimeJob>, RunError> {
-    let Ok(built) = try_build(&harness.context.builder, candidate)?.result else { return Ok(None) };
-    let jobs = caught(Jobs::new(harness, candidate, &built))?;
-    for build in &built.builds {
-        harness.worker.add_blob(&build.artifact.hash, &build.artifact.code);
-    }
+    let jobs = caught(Jobs::of(harness, candidate))?;
     let few = |job: TimeJob| TimeJob { rank_only: true, until: None, iterations: job.iterations.min(YARDSTICK), ..job };
     Ok(jobs.ok().map(|jobs| few(jobs.timed(&jobs.times[0]))))
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kbench_runtime::stats::Speedup;
+use kbench_runtime::stats::{SAME, Speedup};
 use serde::{Deserialize, Serialize};
 
 /// Verdict of a comparison of two kernels.
@@ -19,9 +19,6 @@ pub enum Verdict {
     #[serde(rename = "undecided")]
     Inconclusive,
 }
-
-/// Largest difference of a speed-up from 1 that counts as none.
-pub const SAME: f64 = 0.01;
 
 /// The verdict on an interval of a speed-up.
 pub fn verdict(speedup: &Speedup) -> Verdict {

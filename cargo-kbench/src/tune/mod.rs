@@ -289,9 +289,7 @@ fn compare_finalists(
         let longest = p50s.chain(of_default).fold(0.0, f64::max);
         let slow = (!may_win).then_some(&default);
         let compared = performance::compare_finalists(harness, kernel.search.shape, &entrants, slow, longest)?;
-        let ids: Vec<EntrantId> = finalists.iter().map(Tried::id).collect();
-        let ties = || compared.fastest_of(&ids).is_some_and(|best| tie::is_tie(&compared, best, &default));
-        if !may_win && ties() {
+        if !may_win && tie::ties_with_fastest(&compared, &finalists, &default) {
             // The times of the search were wrong.
             trusts_search = false;
             continue;

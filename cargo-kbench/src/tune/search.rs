@@ -412,8 +412,7 @@ impl<'a> Search<'a> {
     ) -> Result<Vec<Tried>, RunError> {
         let default = &self.kernel.space.default;
         let is_one = finalists.iter().any(|finalist| finalist.candidate.is(default));
-        let ids: Vec<EntrantId> = finalists.iter().map(Tried::id).collect();
-        let ties = compared.fastest_of(&ids).is_some_and(|best| tie::is_tie(compared, best, &default.into()));
+        let ties = tie::ties_with_fastest(compared, &finalists, &default.into());
         let at = self.tried.iter().position(|tried| tried.candidate.is(default));
         if let (Some(at), true) = (at, ties && !is_one && self.kernel.objectives == [Objective::P50]) {
             let Tried { candidate, evaluation } = &mut self.tried[at];

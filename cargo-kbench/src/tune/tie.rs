@@ -13,6 +13,12 @@ pub(super) fn is_tie(compared: &Compared, best: &EntrantId, other: &EntrantId) -
     JudgedSpeedup::of(compared, best, other).is_some_and(|comparison| comparison.verdict != Verdict::Faster)
 }
 
+/// Whether a variant is not certainly slower than the fastest finalist.
+pub(super) fn ties_with_fastest(compared: &Compared, finalists: &[Tried], other: &EntrantId) -> bool {
+    let ids: Vec<EntrantId> = finalists.iter().map(Tried::id).collect();
+    compared.fastest_of(&ids).is_some_and(|best| is_tie(compared, best, other))
+}
+
 /// Criteria of a tie in this order; smaller is better.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Standing {

@@ -7,8 +7,7 @@
 //! 96.6 % by width alone. Without the quarter, intervals of a ratio of 1.007 covered 90 % in
 //! place of 95 % in a model (`tests/trust/REPORT.md`).
 
-/// Largest difference that is none, as in the verdicts of cargo-kbench.
-const SAME: f64 = 0.01;
+use crate::measure::statistics::SAME;
 
 /// Share of its distance from 1 to which a ratio must be known.
 const SHARE: f64 = 0.25;

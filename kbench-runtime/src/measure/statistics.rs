@@ -21,6 +21,9 @@ pub const RESAMPLES: usize = 2000;
 /// ratios.
 const BOOTSTRAP_ROUNDS: usize = 20;
 
+/// Largest difference of a ratio from 1 that counts as none.
+pub const SAME: f64 = 0.01;
+
 /// Share of the resamples within an interval.
 pub const CONFIDENCE: f64 = 0.95;
 

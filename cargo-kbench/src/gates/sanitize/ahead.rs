@@ -41,6 +41,9 @@ pub fn run_ahead(
             runs.extend(shapes.iter().map(|&shape| Run { tool: *tool, sanitizer, candidate, shape }));
         }
     }
+    if runs.len() < 2 {
+        return Ok(Vec::new());
+    }
     let cores = thread::available_parallelism().map_or(1, usize::from);
     // `run_tools` rejects a candidate that cannot be built.
     let prepared = share(vec![(); cores], runs, |(), run| run.prepared(context).ok().map(|prepared| (run, prepared)))?;

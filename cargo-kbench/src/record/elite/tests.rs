@@ -72,19 +72,15 @@ fn entries_of_other_kernels_and_shapes_survive() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
 }
 
-#[test]
-fn an_infinite_ratio_is_read_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("elite.json");
-    let infinite = Speedup { ratio: f64::INFINITY, low: 2.0, high: f64::INFINITY };
-    let mut entry = entry("a", "small", 1);
-    entry.elite.push(EliteVariant {
+/// The best variant of a kernel without toggles, all of whose samples take `time` nanoseconds.
+fn variant(time: f64) -> EliteVariant {
+    EliteVariant {
         rank: 1,
         toggles: Settings::default(),
         source: None,
         timing: TimingRecord {
             shape: "small".into(),
-            summary: Summary::of(&[5e-324; 3]).unwrap(),
+            summary: Summary::of(&[time; 3]).unwrap(),
             batch: 1,
             clock: "fake".into(),
             sampling: None,
@@ -92,11 +88,20 @@ fn an_infinite_ratio_is_read_again() {
         more_timings: vec![],
         objectives: vec![],
         front: false,
-        speedups: BTreeMap::from([("default".into(), infinite)]),
+        speedups: BTreeMap::new(),
         errors: vec![],
         builds: vec![],
         program: String::new(),
-    });
+    }
+}
+
+#[test]
+fn an_infinite_ratio_is_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("elite.json");
+    let infinite = Speedup { ratio: f64::INFINITY, low: 2.0, high: f64::INFINITY };
+    let mut entry = entry("a", "small", 1);
+    entry.elite.push(EliteVariant { speedups: BTreeMap::from([("default".into(), infinite)]), ..variant(5e-324) });
     let written = EliteFile { version: VERSION, kernels: vec![entry], portfolios: vec![] };
     written.write(&path).unwrap();
     assert_eq!(EliteFile::read(&path).unwrap(), written);
@@ -116,31 +121,17 @@ fn an_unreadable_elite_file_is_an_error_and_kept() {
 
 #[test]
 fn the_winner_of_a_shape_is_the_first_of_its_elite_unless_it_was_proposed() {
-    let variant = |name: &str, source: Option<SourceRecord>| EliteVariant {
-        rank: 1,
+    let of_source = |name: &str, source: Option<SourceRecord>| EliteVariant {
         toggles: Settings(vec![(name.into(), crate::expr::Value::Int(1))]),
         source,
-        timing: TimingRecord {
-            shape: "small".into(),
-            summary: Summary::of(&[5.0; 3]).unwrap(),
-            batch: 1,
-            clock: "fake".into(),
-            sampling: None,
-        },
-        more_timings: vec![],
-        objectives: vec![],
-        front: false,
-        speedups: BTreeMap::new(),
-        errors: vec![],
-        builds: vec![],
-        program: String::new(),
+        ..variant(5.0)
     };
     let proposed = SourceRecord { name: "p".into(), hash: String::new(), path: "p.c".into() };
     let of = |shape: &str, elite: Vec<EliteVariant>| EliteEntry { elite, ..entry("a", shape, 1) };
     let kernels = vec![
         of("none", vec![]),
-        of("small", vec![variant("A", None), variant("B", None)]),
-        of("large", vec![variant("C", Some(proposed)), variant("A", None)]),
+        of("small", vec![of_source("A", None), of_source("B", None)]),
+        of("large", vec![of_source("C", Some(proposed)), of_source("A", None)]),
     ];
     let file = EliteFile { version: VERSION, kernels, portfolios: vec![] };
     let winner = |kernel: &str, device: &str, shape: &str| {
