@@ -7,7 +7,7 @@ use kbench_runtime::stats::{Speedup, Summary};
 use serde::Serialize;
 
 use crate::config::DEFAULT;
-use crate::gates::performance::{Verdict, verdict_within};
+use crate::gates::performance::{Verdict, is_noise, verdict_within};
 use crate::record::evaluation::BuildRecord;
 use crate::space::Settings;
 use crate::text::dims;
@@ -159,7 +159,7 @@ fn judge(speedup: &Speedup, same_program: bool, threshold: f64, floor: Option<f6
         return if change <= threshold.max(MACHINE) { Verdict::Same } else { Verdict::Inconclusive };
     }
     match verdict_within(speedup, threshold) {
-        Verdict::Faster | Verdict::Slower if floor.is_some_and(|floor| change <= floor) => Verdict::Inconclusive,
+        Verdict::Faster | Verdict::Slower if is_noise(speedup.ratio, 1.0, floor) => Verdict::Inconclusive,
         verdict => verdict,
     }
 }

@@ -38,6 +38,11 @@ pub fn verdict_within(speedup: &Speedup, same: f64) -> Verdict {
     }
 }
 
+/// Whether identical machine code differs by more than a ratio differs from a limit. `floor`: the noise floor of the comparison, if one is known.
+pub fn is_noise(ratio: f64, limit: f64, floor: Option<f64>) -> bool {
+    floor.is_some_and(|floor| (ratio / limit - 1.0).abs() < floor)
+}
+
 /// A speed-up with its verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct JudgedSpeedup {

@@ -73,7 +73,7 @@ fn gates(
 
 /// Times of a trial variant: from the comparison with the baselines, or of the variant alone if there are no baselines.
 fn timings(trial: &Trial) -> Vec<(&str, &TimingRecord)> {
-    let compared = trial.compared.iter().flat_map(|(_, compared)| &compared.entries);
+    let compared = trial.compared.iter().flat_map(|(_, compared)| compared.measured());
     let compared: Vec<_> = compared.map(|Measured { entry, .. }| (entry.name.as_str(), &entry.timing)).collect();
     if !compared.is_empty() {
         return compared;
@@ -159,6 +159,7 @@ fn performance(trial: &Trial, kernel: &Kernel) -> String {
                 lines.push(format!("    {}", super::external(external, &other.timing)));
             }
         }
+        lines.extend(compared.noise_floor().map(|floor| format!("  noise floor {:.2} %", 100.0 * floor)));
         lines.extend(
             compared.unavailable_names(kernel).iter().map(|(name, why)| format!("  {name} unavailable: {why}")),
         );

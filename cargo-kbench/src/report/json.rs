@@ -119,7 +119,7 @@ fn verdict_of<'a>(
 pub fn comparisons(kernel: &Kernel, trial: &Trial) {
     let candidate = EntrantId::from(trial.candidate.clone());
     for (shape, compared) in &trial.compared {
-        let entries = compared.entries.iter().map(|Measured { id, entry }| TimedKernel {
+        let entries = compared.measured().map(|Measured { id, entry }| TimedKernel {
             name: &entry.name,
             timing: &entry.timing,
             speedup_over: compared.speedup(&candidate, id).ok().filter(|_| *id != candidate),
@@ -130,6 +130,7 @@ pub fn comparisons(kernel: &Kernel, trial: &Trial) {
             shape: &kernel.shapes[*shape].name,
             entries: entries.collect(),
             unavailable: compared.unavailable_names(kernel),
+            noise_floor: compared.noise_floor(),
         });
     }
 }

@@ -131,6 +131,8 @@ pub enum Message<'a> {
         entries: Vec<TimedKernel<'a>>,
         /// Baselines without a measurement, each with the rejection.
         unavailable: BTreeMap<String, &'a Rejection>,
+        /// Relative difference between two measurements of identical machine code, 0.004 for 0.4 %; none if none was measured twice.
+        noise_floor: Option<f64>,
     },
     /// `build`, `gate`: the verdict on one variant.
     Verdict(Box<Verdict<'a>>),

@@ -1,5 +1,7 @@
 //! Compares the performance limits of the table with a comparison.
 
+use kbench_runtime::stats::Speedup;
+
 use super::compare::{Compared, EntrantId};
 use super::verdict;
 use crate::config::{BaselineKind, Kernel, Level, PerformanceBound};
@@ -33,8 +35,8 @@ pub(super) fn judge_limit(
     if !entry.timing.is_known() {
         return unknown(id);
     }
-    let (baseline, speedup) = match bound {
-        PerformanceBound::MaxP50Us(_) => (String::new(), Err(String::new())),
+    let (baseline, speedup, floor) = match bound {
+        PerformanceBound::MaxP50Us(_) => (String::new(), Err(String::new()), compared.noise_floor()),
         PerformanceBound::MinSpeedup { over, .. } => {
             let baseline = &kernel.baselines[*over];
             // A baseline that is a variant may have been measured as one of the candidates.
@@ -48,11 +50,16 @@ pub(super) fn judge_limit(
             if compared.entry(&over).is_some() && !compared.is_known(&over) {
                 return unknown(&over);
             }
-            let speedup = compared.speedup(id, &over);
-            (baseline.name.clone(), speedup)
+            let (speedup, floor) = if compared.same_program(id, &over) {
+                // A difference of identical machine code is noise.
+                (Ok(Speedup { low: 1.0, ratio: 1.0, high: 1.0 }), None)
+            } else {
+                (compared.speedup(id, &over), compared.noise_floor())
+            };
+            (baseline.name.clone(), speedup, floor)
         }
     };
-    verdict::judge(bound, &kernel.shapes[shape].name, &entry.timing.summary, &baseline, speedup)
+    verdict::judge(bound, &kernel.shapes[shape].name, &entry.timing.summary, &baseline, speedup, floor)
 }
 
 #[cfg(test)]
@@ -62,6 +69,7 @@ mod tests {
     use super::*;
     use crate::config::fixture;
     use crate::gates::performance::compare::Measured;
+    use crate::record::journal::EntryRole;
     use crate::space::Variant;
 
     /// Codes of the limits that `T=1` misses, with 9 µs for it, 18 µs for the baseline `naive`, and more entries.
@@ -102,6 +110,35 @@ mod tests {
         assert_eq!(missed(both, &[], &[]), [Reason::TooSlow; 2]);
         let allowed = format!("{slow}\ngates.performance_level = \"allow\"");
         assert_eq!(missed(&allowed, &[], &[]), []);
+    }
+
+    #[test]
+    fn identical_machine_code_is_neither_faster_nor_slower_by_any_measurement() {
+        let project = fixture::project(&format!(
+            "baselines.naive = {{ source = \"k.c\", entry = \"k\" }}\n{}",
+            limit("min_speedup = 1, over = \"naive\"")
+        ));
+        let kernel = &project.packages[0].kernels[0];
+        let missed = |added, is_same, again: &[f64]| {
+            let mut naive = Measured::of_two_modes(EntrantId::Baseline(0), 0, added, 100);
+            if is_same {
+                naive = naive.identical_to(&one());
+            }
+            let again = again.iter().map(|&added| {
+                let mut again = Measured::of_two_modes(one(), 0, added, 100);
+                again.entry.role = EntryRole::Again;
+                again
+            });
+            let entries = [Measured::of_two_modes(one(), 0, 0.0, 100), naive].into_iter().chain(again);
+            let missed = missed_limits(kernel, &one(), &Compared::of(entries));
+            missed.into_iter().map(|rejection| rejection.code).collect::<Vec<_>>()
+        };
+        // Slower and faster by 1 %.
+        assert_eq!((missed(-90.0, false, &[]), missed(90.0, false, &[])), (vec![Reason::TooSlow], vec![]));
+        assert_eq!([-90.0, 90.0].map(|added| missed(added, true, &[])), [const { Vec::new() }; 2]);
+        // The kernel differs from itself by 2 %, or by a tenth of that.
+        assert_eq!([-90.0, 90.0].map(|added| missed(added, false, &[180.0])), [[Reason::Undecided]; 2].map(Vec::from));
+        assert_eq!((missed(-90.0, false, &[18.0]), missed(90.0, false, &[18.0])), (vec![Reason::TooSlow], vec![]));
     }
 
     #[test]

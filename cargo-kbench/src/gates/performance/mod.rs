@@ -23,7 +23,7 @@ pub use controls::{Controls, controls};
 pub use impossible::Demand;
 pub use limits::missed_limits;
 pub use timing::{impossible, time, time_job};
-pub use verdict::{JudgedSpeedup, Verdict, verdict, verdict_within};
+pub use verdict::{JudgedSpeedup, Verdict, is_noise, verdict, verdict_within};
 
 /// The gate `performance`.
 pub struct Performance;
@@ -70,12 +70,15 @@ impl Gate for Performance {
         }
         shapes.sort_unstable();
         shapes.dedup();
-        let candidate = Entrant::Candidate(trial.candidate.clone());
-        let id = candidate.id();
-        let mut entrants = vec![candidate];
-        entrants.extend((0..kernel.baselines.len()).map(Entrant::Baseline));
+        let id = EntrantId::from(trial.candidate.clone());
         let mut rejection = None;
         for shape in shapes {
+            let mut entrants = vec![Entrant::Candidate(trial.candidate.clone())];
+            if is_limited(kernel, shape) {
+                // The difference of identical machine code is the noise floor.
+                entrants.push(Entrant::Again(trial.candidate.clone()));
+            }
+            entrants.extend((0..kernel.baselines.len()).map(Entrant::Baseline));
             reporter.event(finals(kernel, &entrants));
             let compared = compare(harness, shape, &entrants)?;
             rejection = compared.rejection(&id).cloned().or(rejection);
@@ -117,9 +120,13 @@ pub fn compare_finalists(
 
 /// Whether nothing but the verdicts on p50 depends on a comparison at a shape: a limit needs precise ratios.
 fn verdicts_are_all(kernel: &Kernel, shape: usize) -> bool {
+    kernel.objectives == [Objective::P50] && !is_limited(kernel, shape)
+}
+
+/// Whether a limit on the performance is judged at a shape.
+fn is_limited(kernel: &Kernel, shape: usize) -> bool {
     let has_limit = kernel.gates.performance.iter().any(|limit| limit.shape == shape);
-    let is_judged = has_limit && allowed(kernel.gates.performance_level).is_none();
-    kernel.objectives == [Objective::P50] && !is_judged
+    has_limit && allowed(kernel.gates.performance_level).is_none()
 }
 
 /// Smallest number of samples in the finals, at most `usual`: enough for 0.1 s of the longest kernel, but 30 of them, unless these

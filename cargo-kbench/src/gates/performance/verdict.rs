@@ -1,11 +1,12 @@
-//! Verdicts on speed-ups and limits, by the end of the interval that is less favourable to the kernel.
+//! Verdicts on speed-ups and limits, by the end of the interval that is less favourable to the kernel. A difference below the noise floor decides
+//! nothing.
 
 use kbench_runtime::stats::{Speedup, Summary};
 
 use super::compare::{Compared, EntrantId};
 use crate::config::PerformanceBound;
 use crate::record::evaluation::{GateName, Reason, Rejection};
-pub use crate::record::verdict::{JudgedSpeedup, Verdict, verdict, verdict_within};
+pub use crate::record::verdict::{JudgedSpeedup, Verdict, is_noise, verdict, verdict_within};
 
 impl JudgedSpeedup {
     /// Speed-up of `id` over `other` with its verdict; none if they were not measured together. Identical machine code
@@ -15,51 +16,48 @@ impl JudgedSpeedup {
         let speedup = compared.speedup(id, other).ok()?;
         let same = compared.same_program(id, other);
         let is_known = compared.is_known(id) && compared.is_known(other);
-        let is_noise = || compared.noise_floor().is_some_and(|floor| (speedup.ratio - 1.0).abs() <= floor);
         let verdict = match verdict(&speedup) {
             _ if same => Verdict::Same,
             _ if !is_known => Verdict::Inconclusive,
-            Verdict::Faster | Verdict::Slower if is_noise() => Verdict::Inconclusive,
+            Verdict::Faster | Verdict::Slower if is_noise(speedup.ratio, 1.0, compared.noise_floor()) => {
+                Verdict::Inconclusive
+            }
             verdict => verdict,
         };
         Some(Self { speedup, verdict })
     }
 }
 
-/// Judges one limit. `speedup` is over the baseline of the limit; the error is the reason why there is none.
+/// Judges one limit. `speedup` is over the baseline of the limit; the error is the reason why there is none. `floor` is the noise floor of the
+/// comparison.
 pub fn judge(
     bound: &PerformanceBound,
     shape: &str,
     summary: &Summary,
     baseline: &str,
     speedup: Result<Speedup, String>,
+    floor: Option<f64>,
 ) -> Option<Rejection> {
     let reject = |code, message: String| Some(Rejection::new(GateName::Performance, code, message, Some(shape)));
-    match bound {
+    let (passes, fails, is_noise, measured) = match bound {
         PerformanceBound::MaxP50Us(limit) => {
-            let (low, high) = (summary.p50_low / 1e3, summary.p50_high / 1e3);
+            let [low, p50, high] = [summary.p50_low, summary.p50, summary.p50_high].map(|time| time / 1e3);
             let interval = format!("p50 between {low:.3} and {high:.3} µs, limit {limit} µs");
-            if high <= *limit {
-                None
-            } else if low > *limit {
-                reject(Reason::TooSlow, interval)
-            } else {
-                reject(Reason::Undecided, interval)
-            }
+            (high <= *limit, low > *limit, is_noise(p50, *limit, floor), interval)
         }
-        PerformanceBound::MinSpeedup { ratio, .. } => match speedup {
-            Err(why) => reject(Reason::Undecided, format!("no speed-up over {baseline}: {why}")),
-            Ok(Speedup { low, high, .. }) => {
-                let interval = format!("{low:.3}x to {high:.3}x over {baseline}, at least {ratio}x wanted");
-                if low >= *ratio {
-                    None
-                } else if high < *ratio {
-                    reject(Reason::TooSlow, interval)
-                } else {
-                    reject(Reason::Undecided, interval)
-                }
+        PerformanceBound::MinSpeedup { ratio: limit, .. } => match speedup {
+            Err(why) => return reject(Reason::Undecided, format!("no speed-up over {baseline}: {why}")),
+            Ok(Speedup { low, ratio, high }) => {
+                let interval = format!("{low:.3}x to {high:.3}x over {baseline}, at least {limit}x wanted");
+                (low >= *limit, high < *limit, is_noise(ratio, *limit, floor), interval)
             }
         },
+    };
+    match floor {
+        Some(floor) if is_noise => reject(Reason::Undecided, format!("{measured}; noise floor {:.2} %", 100.0 * floor)),
+        _ if passes => None,
+        _ if fails => reject(Reason::TooSlow, measured),
+        _ => reject(Reason::Undecided, measured),
     }
 }
 
@@ -126,7 +124,7 @@ mod tests {
         let code = |low, high| {
             let summary = Summary { p50_low: low, p50_high: high, ..Summary::of(&[2000.0; 3]).unwrap() };
             let none = Err("none is asked for".to_owned());
-            judge(&PerformanceBound::MaxP50Us(2.0), "s", &summary, "", none).map(|rejection| rejection.code)
+            judge(&PerformanceBound::MaxP50Us(2.0), "s", &summary, "", none, None).map(|rejection| rejection.code)
         };
         assert_eq!([code(1000.0, 1999.0), code(1000.0, 2000.0)], [None; 2]);
         assert_eq!([code(1000.0, 2001.0), code(2000.0, 3000.0)], [Some(Reason::Undecided); 2]);
@@ -137,11 +135,35 @@ mod tests {
     fn the_lower_end_decides() {
         let bound = PerformanceBound::MinSpeedup { ratio: 1.1, over: 0 };
         let summary = Summary::of(&[1.0, 1.0, 1.0]).unwrap();
-        let code = |speedup| judge(&bound, "s", &summary, "naive", speedup).map(|rejection| rejection.code);
+        let code = |speedup| judge(&bound, "s", &summary, "naive", speedup, None).map(|rejection| rejection.code);
         assert_eq!(code(Ok(interval(1.1, 1.3))), None);
         assert_eq!(code(Ok(interval(1.09, 1.3))), Some(Reason::Undecided));
         assert_eq!(code(Ok(interval(1.0, 1.09))), Some(Reason::TooSlow));
         assert_eq!(code(Ok(interval(1.0, 1.1))), Some(Reason::Undecided), "it may be just as fast as is wanted");
         assert_eq!(code(Err("PyTorch is missing".into())), Some(Reason::Undecided));
+    }
+
+    #[test]
+    fn a_measurement_nearer_to_a_limit_than_the_noise_floor_decides_nothing() {
+        let summary = |p50: f64| Summary::of(&[p50; 3]).unwrap();
+        let (slow, fast) = (summary(2010.0), summary(1990.0));
+        let code = |bound: &PerformanceBound, summary: &Summary, speedup, floor| {
+            let judged = judge(bound, "s", summary, "naive", Ok(speedup), Some(floor));
+            judged.map(|rejection| rejection.code)
+        };
+        let most = PerformanceBound::MaxP50Us(2.0);
+        let any = interval(1.0, 1.0);
+        for floor in [0.0, 0.004] {
+            assert_eq!((code(&most, &slow, any, floor), code(&most, &fast, any, floor)), (Some(Reason::TooSlow), None));
+        }
+        assert_eq!([&slow, &fast].map(|summary| code(&most, summary, any, 0.006)), [Some(Reason::Undecided); 2]);
+        assert_eq!(code(&most, &summary(2000.0), any, 0.0), None, "no noise");
+        let least = PerformanceBound::MinSpeedup { ratio: 1.1, over: 0 };
+        let of = |speedup, floor| code(&least, &slow, speedup, floor);
+        let (below, above) = (interval(1.088, 1.09), interval(1.11, 1.112));
+        assert_eq!((of(below, 0.009), of(above, 0.009)), (Some(Reason::TooSlow), None));
+        assert_eq!([of(below, 0.011), of(above, 0.011)], [Some(Reason::Undecided); 2]);
+        let said = judge(&least, "s", &slow, "naive", Ok(above), Some(0.011)).unwrap().message;
+        assert_eq!(said, "1.110x to 1.112x over naive, at least 1.1x wanted; noise floor 1.10 %");
     }
 }

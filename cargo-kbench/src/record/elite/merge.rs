@@ -14,7 +14,7 @@ use super::{DeviceRecord, EliteEntry, EliteVariant, MergedRun, Question, SearchR
 use crate::config::DEFAULT;
 use crate::record::evaluation::Evaluation;
 use crate::record::objective::{self, ObjectiveValue};
-use crate::record::verdict::{Verdict, verdict};
+use crate::record::verdict::{Verdict, is_noise, verdict};
 use crate::space::Settings;
 
 /// Reason why two entries cannot be merged.
@@ -332,8 +332,7 @@ impl Eq for Candidate {}
 
 /// Whether a speed-up is certain, as in a comparison.
 fn is_faster(speedup: &Speedup, noise_floor: Option<f64>) -> bool {
-    let is_noise = noise_floor.is_some_and(|floor| (speedup.ratio - 1.0).abs() <= floor);
-    verdict(speedup) == Verdict::Faster && !is_noise
+    verdict(speedup) == Verdict::Faster && !is_noise(speedup.ratio, 1.0, noise_floor)
 }
 
 fn is_p50(search: &SearchRecord) -> bool {
