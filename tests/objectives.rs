@@ -116,6 +116,16 @@ fn the_elite_of_a_mean_has_the_time_of_each_shape() {
     }
 }
 
+#[test]
+fn a_finalist_that_is_wrong_at_another_shape_is_out_and_named() {
+    let model = "time_ns = \"1000 * (4 - A)\"\n[[fault]]\nwhen = \"A == 3 and SIZE == 1024\"\nkind = \"wrong-again\"\n";
+    let package = package(model, "objective = { mean = { small = 1, large = 1 } }\nelite = 1");
+    let entry = tuned(package.path(), &[]);
+    assert_eq!(variants(&entry, false)[0][0], 2, "the next one takes its place: {entry}");
+    let rejected = &entry["search"]["rejected"]["correctness/unrepeatable"];
+    assert!(rejected.as_u64() > Some(0), "{entry}");
+}
+
 /// The larger A and B, the faster and the more registers; D is slower at half the power.
 const TRADE: &str = r#"
 time_ns = "20000 - 2000 * A - 500 * B + 1000 * D"

@@ -109,6 +109,31 @@ fn a_finished_run_is_not_run_again() {
     assert_eq!(elite(folder.path()), first);
 }
 
+/// What the finals found is in the journal: findings at level `warn`, and finalists that were rejected.
+#[test]
+fn a_resumed_run_says_what_the_first_one_said() {
+    let model = "time_ns = \"20000 - 1000 * A\"\n[[fault]]\nwhen = \"A == 3\"\nkind = \"wrong-again\"\n";
+    for (level, has_warnings, comparisons) in [("warn", true, 1), ("deny", false, 2)] {
+        let folder = model::package_with(model, "");
+        let manifest = folder.path().join("Cargo.toml");
+        let (table, seeds) = (fs::read_to_string(&manifest).unwrap(), "gates.correctness.seeds = 2");
+        assert!(table.contains(seeds));
+        let of_level = format!("gates.correctness = {{ seeds = 2, level = \"{level}\" }}");
+        fs::write(&manifest, table.replace(seeds, &of_level)).unwrap();
+        let run = || {
+            let output = autotune(folder.path()).output().unwrap();
+            assert_success(&output);
+            let tuned = tuned(&output);
+            assert_eq!(records(folder.path(), "comparison").len(), comparisons, "{level}: {tuned}");
+            (tuned["finals_resumed"].clone(), tuned["warnings"].clone(), elite(folder.path()))
+        };
+        let first = run();
+        let is_empty = first.1.as_array().unwrap().is_empty();
+        assert_eq!((first.0, !is_empty), (false.into(), has_warnings), "{}", first.1);
+        assert_eq!(run(), (true.into(), first.1, first.2), "{level}");
+    }
+}
+
 #[test]
 fn a_second_run_reuses_unchanged_variants_and_measures_the_finals() {
     let folder = package();

@@ -209,7 +209,7 @@ fn a_journal_is_read_as_the_run_and_those_it_resumed() {
         external: None,
     };
     let entries = vec![entry("A=0 B=0", 101.0), entry("naive", 500.0)];
-    journal.append(&Record::Comparison(Box::new(Comparison { key: String::new(), entries }))).unwrap();
+    journal.append(&Record::Comparison(Box::new(Comparison { entries, ..Comparison::default() }))).unwrap();
     drop(journal);
 
     let (all, damaged) = read(&path).unwrap();

@@ -58,6 +58,7 @@ impl Search<'_> {
             .zip(elite.get(1))
             .and_then(|(winner, (second, _))| JudgedSpeedup::of(compared, winner, second));
         let mut warnings = compared.warnings.clone();
+        warnings.extend(elsewhere.iter().flat_map(|(_, there)| there.warnings.iter().cloned()));
         if let Some(winner) = &winner {
             let of_winner = finalists.iter().find(|finalist| finalist.id() == *winner);
             warnings.extend(of_winner.into_iter().flat_map(|finalist| finalist.evaluation.warnings.clone()));

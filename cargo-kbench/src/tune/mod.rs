@@ -296,13 +296,13 @@ fn compare_finalists(
         }
         let elsewhere = objectives::compare_elsewhere(harness, &entrants)?;
         for finalist in &finalists {
-            if let Some(rejection) = compared.rejection(&finalist.id()) {
+            if let Some(rejection) = objectives::rejection(&finalist.id(), &compared, &elsewhere) {
                 let key = finalist.evaluation.key.clone();
                 search.revoke(&key, rejection);
                 harness.record(&Record::Revoked { key, rejection: rejection.clone() })?;
             }
         }
-        let is_out = |finalist: &Tried| compared.rejection(&finalist.id()).is_some();
+        let is_out = |finalist: &Tried| objectives::rejection(&finalist.id(), &compared, &elsewhere).is_some();
         if finalists.is_empty() || !finalists.iter().all(is_out) {
             return Ok((finalists, compared, elsewhere));
         }

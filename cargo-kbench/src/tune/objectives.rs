@@ -24,6 +24,11 @@ pub(super) fn compare_elsewhere(harness: &mut Harness<'_>, entrants: &[Entrant])
     shapes.map(|shape| Ok((shape, compare(harness, shape, &variants)?))).collect()
 }
 
+/// The rejection of an entrant in the finals, at the search's shape or at another one.
+pub(super) fn rejection<'c>(id: &EntrantId, compared: &'c Compared, elsewhere: &'c Elsewhere) -> Option<&'c Rejection> {
+    std::iter::once(compared).chain(elsewhere.iter().map(|(_, there)| there)).find_map(|there| there.rejection(id))
+}
+
 impl Search<'_> {
     /// The variants of the front in the order of the first objective, without those with identical code and those that
     /// a gate rejects. Variants that a rejected one dominated take part.

@@ -110,12 +110,18 @@ pub struct Round {
 }
 
 /// An interleaved measurement.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// Hash of the job.
     pub key: String,
-    /// Entries in the order of the job.
+    /// Entries in the order of the job; none where an entrant was rejected.
     pub entries: Vec<ComparisonEntry>,
+    /// The rejected entrant, by its place in the job, and its rejection. The others are measured again without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<(usize, Rejection)>,
+    /// Findings of gates at level `warn`; none in records of versions that did not record them.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// One entry of a [`Comparison`].

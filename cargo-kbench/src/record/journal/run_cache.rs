@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Comparison, Kept, Record, Reuse, Round, SanitizedRun, VERSION, line, lines};
-use crate::record::evaluation::{Evaluation, Reason, ShapeErrors, TimingRecord};
+use crate::record::evaluation::{Evaluation, Reason, Rejection, ShapeErrors, TimingRecord};
 use crate::space::Settings;
 
 /// Largest relative difference of a new p50 from the recorded one. A larger difference means that the machine changed.
@@ -64,7 +64,7 @@ impl RunCache {
                     default = start.default;
                 }
                 Some(Record::Evaluation(evaluation)) => {
-                    if !evaluation.key.is_empty() && !is_transient(&evaluation) {
+                    if !evaluation.key.is_empty() && !evaluation.rejection().is_some_and(is_transient) {
                         let is_default = evaluation.source.is_none() && evaluation.toggles == default;
                         places.insert(evaluation.key.clone(), place);
                         known.add(*evaluation, is_default);
@@ -73,7 +73,9 @@ impl RunCache {
                 Some(Record::Checked { key, errors, warnings }) => known.checked(&key, &errors, &warnings),
                 Some(Record::Revoked { key, .. }) => drop(known.revoked.insert(key)),
                 Some(Record::Comparison(comparison)) => {
-                    known.comparisons.insert(comparison.key.clone(), *comparison);
+                    if !comparison.rejected.as_ref().is_some_and(|(_, rejection)| is_transient(rejection)) {
+                        known.comparisons.insert(comparison.key.clone(), *comparison);
+                    }
                 }
                 Some(Record::Sanitized(run)) => {
                     known.sanitized.insert(run.key.clone(), *run);
@@ -172,7 +174,7 @@ fn is_settled(evaluation: &Evaluation) -> bool {
     evaluation.p50().is_some_and(|p50| p50 > 0.0) && timings.all(settled)
 }
 
-/// Whether the outcome may depend on the moment and not on the variant.
-fn is_transient(evaluation: &Evaluation) -> bool {
-    matches!(evaluation.rejection(), Some(rejection) if [Reason::OutOfMemory, Reason::Protocol].contains(&rejection.code))
+/// Whether a rejection may depend on the moment and not on the variant.
+fn is_transient(rejection: &Rejection) -> bool {
+    [Reason::OutOfMemory, Reason::Protocol].contains(&rejection.code)
 }

@@ -102,7 +102,7 @@ fn complete_measurements_are_reused_in_every_run() {
             Record::Revoked { key: "revoked".into(), rejection: rejection.clone() },
             Record::Revoked { key: "revoked once".into(), rejection: rejection.clone() },
             Record::Round(Round { round: 1, key: String::new(), proposals: Vec::new() }),
-            Record::Comparison(Box::new(Comparison { key: "c".into(), entries: Vec::new() })),
+            Record::Comparison(Box::new(Comparison { key: "c".into(), ..Comparison::default() })),
             Record::Sanitized(Box::new(SanitizedRun { key: "s".into(), finding: None, warnings: vec![] })),
         ],
         vec![passed(timed("cut short", 100.0, false, true)), passed(timed("shaky", 100.0, false, false))],

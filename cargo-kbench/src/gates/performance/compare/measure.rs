@@ -10,11 +10,11 @@ use super::rival::{Rival, turn};
 use crate::config::Kernel;
 use crate::gates::correctness::judge;
 use crate::gates::launch::failed;
-use crate::harness::{Halt, Harness};
+use crate::harness::{Halt, Harness, RunError, caught};
 use crate::process::executor::ExecutorError;
 use crate::process::program::Inputs;
 use crate::record::evaluation::{Rejection, TimingRecord};
-use crate::record::journal::{ComparisonEntry, EntryRole};
+use crate::record::journal::{Comparison, ComparisonEntry, EntryRole};
 
 /// Number of untimed launches before a turn of the kernels; a program prepares its turns in the same way.
 const RESUMED_WARMUP: u32 = 3;
@@ -49,12 +49,35 @@ pub(super) struct Measurement<'m, 'k> {
 }
 
 impl Measurement<'_, '_> {
+    /// The record of the measurement: its entries, or the entrant that is rejected.
+    pub fn record(
+        &self,
+        harness: &mut Harness<'_>,
+        rivals: &mut [Rival<'_>],
+        key: String,
+    ) -> Result<Comparison, RunError> {
+        let mut comparison = Comparison { key, ..Comparison::default() };
+        match caught(self.run(harness, rivals, &mut comparison.warnings))? {
+            Ok(entries) => comparison.entries = entries,
+            Err((loser, rejection)) => comparison.rejected = Some((self.place(loser), rejection)),
+        }
+        Ok(comparison)
+    }
+
+    /// Place of an entrant: kernels come before programs. A worker may name a kernel that does not exist.
+    fn place(&self, loser: Loser) -> usize {
+        match loser {
+            Loser::Kernel(index) => index.min(self.contenders.len() - 1),
+            Loser::Program(index) => self.contenders.len() + index,
+        }
+    }
+
     /// Measures kernels and programs together. Kernels share a worker, which takes one sample of each in turn. Programs
     /// cannot share it, so they get turns: some samples of the kernels, and the same number of each program, in the
     /// opposite order every other time, so that a slow change of the clock affects all equally. Only one process works
     /// at any time. Turns are short until the requested number of samples is reached, and grow until the p50 of all is
     /// known or the time is up.
-    pub fn run(
+    fn run(
         &self,
         harness: &mut Harness<'_>,
         rivals: &mut [Rival<'_>],

@@ -5,15 +5,15 @@ use kbench_runtime::protocol::{Convergence, TimeJob};
 
 pub(super) use contender::Contender;
 use contender::Participant;
-use measure::{Loser, Measurement};
+use measure::Measurement;
 use rival::Rival;
 
 use super::timing::time_job;
 use crate::build::CompileError;
 use crate::config::Kernel;
-use crate::harness::{Halt, Harness, Named, RunError, caught};
+use crate::harness::{Halt, Harness, Named, RunError};
 use crate::record::evaluation::{GateName, Reason, Rejection};
-use crate::record::journal::{Comparison, ComparisonEntry, EntryRole};
+use crate::record::journal::{ComparisonEntry, EntryRole};
 
 #[cfg(test)]
 pub(super) use compared::tests::{ONE, TWO};
@@ -89,35 +89,37 @@ pub(super) fn compare_until(
     while !contenders.is_empty() {
         let job = comparison_job(kernel, &contenders, extent);
         let key = key(harness, &contenders, &rivals, shape, &job)?;
-        if let Some(known) = harness.results.comparison(&key) {
-            compared.entries = measured(&contenders, &rivals, known.entries.clone());
-            compared.resumed = true;
+        let known = harness.results.comparison(&key).cloned();
+        compared.resumed = known.is_some();
+        let comparison = if let Some(known) = known {
+            known
+        } else {
+            let all = rivals.len();
+            rival::start(harness, &mut rivals, shape, &mut inputs, &mut compared.unavailable)?;
+            if rivals.len() < all {
+                // The comparison of the remaining entrants may be recorded.
+                continue;
+            }
+            let measurement = Measurement { shape, job, contenders: &contenders, inputs: inputs.as_ref() };
+            let comparison = measurement.record(harness, &mut rivals, key)?;
+            harness.results.keep_comparison(comparison.clone())?;
+            comparison
+        };
+        // Measured without a rejected entrant, the others may show the same again.
+        let is_new = |warning: &String| !compared.warnings.contains(warning);
+        let new: Vec<String> = comparison.warnings.into_iter().filter(is_new).collect();
+        compared.warnings.extend(new);
+        let Some((place, rejection)) = comparison.rejected else {
+            compared.entries = measured(&contenders, &rivals, comparison.entries);
             return Ok(compared);
-        }
-        let all = rivals.len();
-        rival::start(harness, &mut rivals, shape, &mut inputs, &mut compared.unavailable)?;
-        if rivals.len() < all {
-            // The comparison of the remaining entrants may be recorded.
-            continue;
-        }
-        let measurement = Measurement { shape, job, contenders: &contenders, inputs: inputs.as_ref() };
-        match caught(measurement.run(harness, &mut rivals, &mut compared.warnings))? {
-            Ok(entries) => {
-                harness.results.keep_comparison(Comparison { key, entries: entries.clone() })?;
-                compared.entries = measured(&contenders, &rivals, entries);
-                return Ok(compared);
-            }
-            Err((Loser::Kernel(index), rejection)) => {
-                let loser = contenders.remove(index.min(contenders.len() - 1));
-                // A variant with two measurements fails as a whole.
-                contenders.retain(|other| other.id != loser.id);
-                compared.unavailable.push((loser.id, rejection));
-            }
-            Err((Loser::Program(index), rejection)) => {
-                let loser = rivals.remove(index);
-                compared.unavailable.push((loser.id(), rejection));
-            }
-        }
+        };
+        let loser = match place.checked_sub(contenders.len()) {
+            Some(program) => rivals.remove(program).id(),
+            None => contenders[place].id.clone(),
+        };
+        // A variant with two measurements fails as a whole.
+        contenders.retain(|other| other.id != loser);
+        compared.unavailable.push((loser, rejection));
     }
     Ok(compared)
 }
@@ -156,7 +158,7 @@ fn key(
         contenders.iter().map(|contender| (&contender.name, contender.role)).collect();
     let context = &harness.context;
     let programs: Vec<(&str, String)> = rivals.iter().map(|rival| (rival.name, rival.key(context))).collect();
-    Ok(fingerprint::of("comparison", &(context.circumstances(), &names, &job, answers, programs)))
+    Ok(fingerprint::of("comparison 2", &(context.circumstances(), &names, &job, answers, programs)))
 }
 
 #[cfg(test)]
