@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use model::{kbench, package_with};
+use model::{kbench, keep_ceilings, package_with};
 use serde_json::Value;
 
 mod model;
@@ -187,15 +187,7 @@ fn a_search_ends_where_a_variant_reaches_the_share_of_the_ceiling() {
     assert_eq!(entry["search"]["evaluated"], 4, "{said}");
     assert!(said.contains("`search.stop.roofline` was not judged") && !said.contains("Headroom"), "{said}");
     // 25600 operations in 16000 ns, with A = 2, are 91 % of this; with A = 3 they are 104 %.
-    let folder = package.path().join("target/kbench/ceilings");
-    let device = &entry["device"];
-    let ceilings = serde_json::json!({
-        "method": 1, "device": device, "date": "2026-01-01T00:00:00Z",
-        "ceilings": [{ "peak": "fp32", "rate": 1.75e9, "how": "a test" }],
-    });
-    let name = format!("{}-{}.json", device["name"].as_str().unwrap(), device["driver"].as_str().unwrap());
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join(name), ceilings.to_string()).unwrap();
+    keep_ceilings(package.path(), &serde_json::json!([{ "peak": "fp32", "rate": 1.75e9, "how": "a test" }]));
     for workers in ["1", "2"] {
         let (entry, said) = tuned(package.path(), &["--fresh", "--cold", "--workers", workers]);
         assert!(said.contains("stopped by `search.stop.roofline`"), "{workers}: {said}");

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Output;
 
-use model::{kbench, package_with};
+use model::{kbench, keep_ceilings, package_with};
 use serde_json::{Value, json};
 
 mod model;
@@ -53,19 +53,12 @@ fn package(table: &str) -> tempfile::TempDir {
 
 /// Ceilings of the model device: 10^11 operations a second (10^12 by tensor cores) and 10^10 bytes.
 fn ceilings(folder: &Path) {
-    let kept = json!({
-        "method": 1,
-        "device": { "kind": "fake", "name": "fake", "driver": "0", "compute_capability": null, "multiprocessors": 1, "clock_khz": 1_000_000 },
-        "ceilings": [
-            { "peak": "copy", "rate": 1e10, "how": "a file" },
-            { "peak": "fp32", "rate": 1e11, "how": "a file" },
-            { "peak": "tensor-f16", "rate": 1e12, "how": "a file" },
-        ],
-        "date": "2026-01-01T00:00:00Z",
-    });
-    let path = folder.join("target/kbench/ceilings/fake-0.json");
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, kept.to_string()).unwrap();
+    let ceilings = json!([
+        { "peak": "copy", "rate": 1e10, "how": "a file" },
+        { "peak": "fp32", "rate": 1e11, "how": "a file" },
+        { "peak": "tensor-f16", "rate": 1e12, "how": "a file" },
+    ]);
+    keep_ceilings(folder, &ceilings);
 }
 
 /// A run with ncu in a mode: `denied`, `none`, or percents of the tensor pipe and of DRAM.

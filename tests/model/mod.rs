@@ -68,6 +68,20 @@ pub fn kbench(folder: &Path, args: &[&str]) -> Command {
     command
 }
 
+/// Keeps ceilings of the model device, as if a run had measured them.
+pub fn keep_ceilings(folder: &Path, ceilings: &serde_json::Value) {
+    let kept = serde_json::json!({
+        "method": 1, "kbench": env!("CARGO_PKG_VERSION"), "date": "2026-01-01T00:00:00Z", "ceilings": ceilings,
+        "device": { "kind": "fake", "name": "fake", "driver": "0", "compute_capability": null, "multiprocessors": 1, "clock_khz": 1_000_000 },
+    });
+    let text = kept.to_string();
+    let fields = text.strip_suffix('}').unwrap();
+    let sum = kbench_runtime::fingerprint::of_bytes(fields.as_bytes());
+    let path = folder.join("target/kbench/ceilings/fake-0.json");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, format!("{fields},\"sum\":\"{}\"}}\n", &sum[..16])).unwrap();
+}
+
 /// Exit code, stdout and stderr of a run, without what differs from run to run.
 pub fn shown(folder: &Path, args: &[&str]) -> String {
     let output = kbench(folder, args).output().unwrap();

@@ -10,7 +10,7 @@ use crate::config::Backend;
 use crate::file::in_context;
 use crate::process::executor::ExecutorError;
 use crate::profile::ceilings::micro::{self, Micro};
-use crate::profile::ceilings::{Ceiling, Ceilings, METHOD};
+use crate::profile::ceilings::{Ceiling, Ceilings};
 use crate::record::elite::DeviceRecord;
 use crate::text;
 
@@ -55,8 +55,7 @@ impl Harness<'_> {
                 .map_err(|why| Halt::Variant(format!("the ceiling `{}` could not be measured: {why}", micro.peak)))?;
             ceilings.push(Ceiling { peak: micro.peak, rate, how: micro.how.clone() });
         }
-        let date = text::now();
-        let measured = Ceilings { method: METHOD, device, ceilings, date };
+        let measured = Ceilings::new(device, ceilings, text::now());
         measured.store(&folder)?;
         Ok(measured)
     }

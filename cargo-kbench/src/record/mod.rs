@@ -6,5 +6,6 @@ pub mod evaluation;
 pub mod journal;
 pub mod objective;
 pub mod run;
+pub mod sealed;
 mod told;
 pub mod verdict;

@@ -166,7 +166,7 @@ mod tests {
     use kbench_runtime::stats::Summary;
 
     use super::*;
-    use crate::profile::ceilings::{Ceiling, METHOD};
+    use crate::profile::ceilings::Ceiling;
 
     fn tensor(name: &str, dtype: DType, elements: u64, role: Role) -> TensorSpec {
         TensorSpec { name: name.into(), dtype, dims: vec![elements], role, source: Source::None }
@@ -195,7 +195,7 @@ mod tests {
     /// Ceilings of an H100, and of one core of an EPYC.
     fn measured(rates: &[(Peak, f64)]) -> Ceilings {
         let ceilings = rates.iter().map(|&(peak, rate)| Ceiling { peak, rate, how: "x".into() }).collect();
-        Ceilings { method: METHOD, device: (&h100()).into(), ceilings, date: String::new() }
+        Ceilings::new((&h100()).into(), ceilings, String::new())
     }
 
     fn is_impossible(info: &DeviceInfo, demand: &Demand, microseconds: f64) -> bool {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::file;
 use crate::record::elite::DeviceRecord;
+use crate::record::sealed;
 
 pub(crate) mod micro;
 
@@ -67,6 +68,8 @@ impl fmt::Display for Ceiling {
 pub struct Ceilings {
     /// Value of [`METHOD`] at the measurement.
     pub method: u32,
+    /// Version of cargo-kbench at the measurement.
+    pub kbench: String,
     /// The device, with its driver.
     pub device: DeviceRecord,
     /// The measured ceilings.
@@ -76,22 +79,29 @@ pub struct Ceilings {
 }
 
 impl Ceilings {
+    /// Ceilings that this version measured.
+    pub fn new(device: DeviceRecord, ceilings: Vec<Ceiling>, date: String) -> Self {
+        Self { method: METHOD, kbench: env!("CARGO_PKG_VERSION").to_owned(), device, ceilings, date }
+    }
+
     /// A ceiling; none if it was not measured.
     pub fn of(&self, peak: Peak) -> Option<&Ceiling> {
         self.ceilings.iter().find(|ceiling| ceiling.peak == peak)
     }
 
-    /// The ceilings of a device in `folder`. A file that is damaged or of another method counts as missing.
+    /// The ceilings of a device in `folder`. A file that is damaged, or of another device, driver, method or version, counts as missing.
     pub fn load(folder: &Path, device: &DeviceRecord) -> Option<Self> {
-        let text = std::fs::read(path(folder, device)).ok()?;
-        let kept: Self = serde_json::from_slice(&text).ok()?;
-        (kept.method == METHOD && kept.device == *device).then_some(kept)
+        let text = file::read(&path(folder, device)).ok()?;
+        let fields = sealed::open(text.strip_suffix('\n')?.as_bytes())?;
+        let kept: Self = serde_json::from_slice(&[fields, b"}"].concat()).ok()?;
+        let measured = Self::new(device.clone(), kept.ceilings.clone(), kept.date.clone());
+        (kept == measured).then_some(kept)
     }
 
     /// Writes the ceilings to `folder`.
     pub fn store(&self, folder: &Path) -> io::Result<()> {
         std::fs::create_dir_all(folder).map_err(|error| file::in_context(folder, &error))?;
-        file::write(&path(folder, &self.device), (serde_json::to_string_pretty(self)? + "\n").as_bytes())
+        file::write(&path(folder, &self.device), &sealed::seal(serde_json::to_vec(self)?))
     }
 }
 
@@ -116,7 +126,7 @@ mod tests {
             clock_khz: 1_980_000,
         };
         let copy = Ceiling { peak: Peak::Copy, rate: 4.1e12, how: "512 MiB".into() };
-        Ceilings { method: METHOD, device, ceilings: vec![copy], date: "2026-01-01T00:00:00Z".into() }
+        Ceilings::new(device, vec![copy], "2026-01-01T00:00:00Z".into())
     }
 
     #[test]
@@ -129,8 +139,38 @@ mod tests {
         assert!(folder.join("NVIDIA-H200-13.0.json").is_file());
         let other = DeviceRecord { multiprocessors: 114, ..kept.device.clone() };
         assert_eq!(Ceilings::load(&folder, &other), None);
-        Ceilings { method: METHOD + 1, ..kept.clone() }.store(&folder).unwrap();
-        assert_eq!(Ceilings::load(&folder, &kept.device), None);
+    }
+
+    #[test]
+    fn a_file_of_other_conditions_or_a_damaged_one_counts_as_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (folder, kept) = (folder.path(), ceilings());
+        let other = |change: &dyn Fn(&mut Ceilings)| {
+            let mut other = kept.clone();
+            change(&mut other);
+            other.store(folder).unwrap();
+            let stored = path(folder, &other.device);
+            let asked = path(folder, &kept.device);
+            if stored != asked {
+                std::fs::rename(stored, asked).unwrap();
+            }
+            Ceilings::load(folder, &kept.device)
+        };
+        assert_eq!(other(&|_| ()).as_ref(), Some(&kept));
+        assert_eq!(other(&|other| other.method += 1), None);
+        assert_eq!(other(&|other| other.kbench = "0.0.1".into()), None);
+        assert_eq!(other(&|other| other.device.driver = "12.9".into()), None);
+        assert_eq!(other(&|other| other.device.name = "NVIDIA H100".into()), None);
+        kept.store(folder).unwrap();
+        let path = path(folder, &kept.device);
+        let text = std::fs::read(&path).unwrap();
+        // The rate of 4.1e12 becomes 5.1e12, and so on.
+        for at in 0..text.len() {
+            let mut damaged = text.clone();
+            damaged[at] ^= 1;
+            std::fs::write(&path, damaged).unwrap();
+            assert_eq!(Ceilings::load(folder, &kept.device), None, "byte {at}");
+        }
     }
 
     #[test]

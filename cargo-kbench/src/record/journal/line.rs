@@ -1,12 +1,8 @@
-//! One line of a journal: a record as JSON, whose last field is a checksum of all preceding bytes.
-
-use kbench_runtime::fingerprint;
+//! One line of a journal: a sealed record.
 
 use super::Record;
 use crate::record::evaluation::Evaluation;
-
-/// Separator between a record's fields and its checksum.
-const FIELD: &[u8] = b",\"sum\":\"";
+use crate::record::sealed;
 
 /// First bytes of the line of an evaluation.
 const EVALUATION: &[u8] = b"{\"record\":\"evaluation\",";
@@ -14,12 +10,9 @@ const EVALUATION: &[u8] = b"{\"record\":\"evaluation\",";
 /// Number of bytes that most lines need at most.
 const USUAL: usize = 4 << 10;
 
-/// Digits of the checksum.
-const DIGITS: usize = 16;
-
 /// A record as a line, with a newline.
 pub(super) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
-    serde_json::to_vec(record).map(sealed)
+    serde_json::to_vec(record).map(sealed::seal)
 }
 
 /// [`Record::Evaluation`] of this evaluation as a line, with a newline.
@@ -30,28 +23,12 @@ pub(super) fn encode_evaluation(evaluation: &Evaluation) -> serde_json::Result<V
     // The evaluation's opening brace gets the place of the comma.
     serde_json::to_writer(&mut line, evaluation)?;
     line[comma_at] = b',';
-    Ok(sealed(line))
-}
-
-/// The line of an object.
-fn sealed(mut line: Vec<u8>) -> Vec<u8> {
-    // The last byte is the closing brace.
-    line.pop();
-    let sum = checksum(&line);
-    line.extend(FIELD);
-    line.extend(sum.as_bytes());
-    line.extend(b"\"}\n");
-    line
+    Ok(sealed::seal(line))
 }
 
 /// The record of a line without its newline; `None` if the line is damaged.
 pub(super) fn decode(line: &[u8]) -> Option<Record> {
-    let fields = line.strip_suffix(b"\"}")?;
-    let (fields, sum) = fields.split_at_checked(fields.len().checked_sub(DIGITS)?)?;
-    let fields = fields.strip_suffix(FIELD)?;
-    if checksum(fields).as_bytes() != sum {
-        return None;
-    }
+    let fields = sealed::open(line)?;
     // Nearly all lines are evaluations. serde's general search for the tag would double the time.
     let (fields, is_evaluation) = match fields.strip_prefix(EVALUATION) {
         Some(fields) => (fields, true),
@@ -62,12 +39,6 @@ pub(super) fn decode(line: &[u8]) -> Option<Record> {
         return serde_json::from_slice(&object).ok().map(Record::Evaluation);
     }
     serde_json::from_slice(&object).ok()
-}
-
-fn checksum(fields: &[u8]) -> String {
-    let mut sum = fingerprint::of_bytes(fields);
-    sum.truncate(DIGITS);
-    sum
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use super::*;
 use crate::config::{Project, fixture};
 use crate::gates::performance::Verdict;
 use crate::harness::Proposed;
-use crate::profile::ceilings::METHOD;
 use crate::record::elite::DeviceRecord;
 use crate::record::evaluation::{Evaluation, GateName, Reason, Rejection, SourceRecord};
 use crate::record::objective::ObjectiveValue;
@@ -235,7 +234,7 @@ fn a_roofline_needs_work_and_ceilings() {
     let ceiling = |peak, rate| Ceiling { peak, rate, how: "a test".into() };
     let known = || {
         let ceilings = vec![ceiling(Peak::Copy, 1e9), ceiling(Peak::Fp32, 2e9)];
-        Some(Ceilings { method: METHOD, device: DeviceRecord::from(&device()), ceilings, date: String::new() })
+        Some(Ceilings::new(DeviceRecord::from(&device()), ceilings, String::new()))
     };
     let work = || vec![WorkRecord { label: "T=1".into(), flops: 1.0, bytes: 2.0 }];
     assert_eq!(roofline(Vec::new(), known), None, "a plot without a point");
