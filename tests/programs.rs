@@ -40,7 +40,7 @@ while read -r request; do
         runs=$((runs + 1))
         case $mode-$runs in
         wrong-*|turns-wrong-2) printf '\100%.0s' $(seq 1024) >"$output" ;;
-        short-*) printf '\0' >"$output" ;;
+        cut-*) printf '\0' >"$output" ;;
         unwritten-*) ;;
         *) head -c 1024 /dev/zero >"$output" ;;
         esac
@@ -50,10 +50,19 @@ while read -r request; do
         case $mode in
         hangs) sleep 100 ;;
         crashes) kill -SEGV $$ ;;
+        long) ;;
+        # More than 60 microseconds for each sample.
+        *) sleep $(printf '%d.%04d' $((n / 10000)) $((n % 10000))) ;;
+        esac
+        case $mode in
         fewer) n=$((n - 1)) ;;
         esac
         time=20000
-        [ "$mode" = negative ] && time=-1
+        case $mode in
+        negative) time=-1 ;;
+        long) time=5000000000 ;;
+        short) time=1 ;;
+        esac
         samples=$time
         i=1; while [ $i -lt $n ]; do
             # A few per cent of noise: enough samples settle it.
@@ -142,10 +151,12 @@ fn a_faulty_program_affects_no_other_measurement() {
         ("junk", "protocol", "in `Downloading model ...`"),
         ("old", "protocol", "it speaks protocol 0, this is 1"),
         ("fewer", "protocol", "9 samples where 10 were asked for"),
+        ("long", "forged-time", "its 10 samples of 3 runs each are 150000.000 ms by its clock, but its answer took "),
+        ("short", "impossible", "is less than the 0.008 µs that this device needs at least to load and store"),
         ("negative", "protocol", "samples that are no times"),
         ("wrong", "wrong", "rms_err"),
         ("turns-wrong", "wrong", "after timing: rms_err"),
-        ("short", "protocol", "`y` has 1 bytes where 1024 were expected"),
+        ("cut", "protocol", "`y` has 1 bytes where 1024 were expected"),
         ("unwritten", "protocol", "an output was not written"),
     ];
     let modes: Vec<&str> = faults.iter().map(|(mode, ..)| *mode).chain(["good"]).collect();

@@ -24,10 +24,12 @@
 //! that results depend on beside the command, the files that it names and the fields of `prepare`, such as a version or
 //! a hash of imported code. The results of a reference with an identity are kept across runs while the identity stays
 //! the same; other references are asked in each run. State the identity before anything slow is loaded.
-//! said before anything slow is loaded.
 //!
 //! A reference by `command` uses the same protocol, and is never asked for `time`. `prepare` is sent again for each set
 //! of inputs, and every floating-point tensor, outputs too, is f64, or f32 with `reference.precision = "f32"`.
+//!
+//! The samples of an answer, times `batch`, must not be longer in all than the time from `time` to `timed`, and their p50 must be possible for the
+//! device: other programs are not measured.
 //!
 //! All programs of a comparison start before the first one prepares, so load slow libraries at the start.
 //!

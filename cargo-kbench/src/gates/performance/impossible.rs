@@ -149,7 +149,7 @@ pub fn judge<E>(
     Ok(broken.map(|Bound { seconds: possible, what }| {
         let message = format!(
             "p50 of {:.3} µs is less than the {:.3} µs that this device needs at least {what}; unless `work` counts too much, \
-             the kernel does not do its work, or its time is forged",
+             the work is not done, or the time is forged",
             seconds * 1e6,
             possible * 1e6
         );

@@ -4,6 +4,7 @@ use kbench_runtime::driver::stopping::{Look, Stopping};
 use kbench_runtime::protocol::{DeviceKind, Failure, Sampling, TimeJob, Timing};
 use kbench_runtime::stats::Summary;
 
+use super::super::impossible::Demand;
 use super::super::timing::{impossible, measured};
 use super::contender::Contender;
 use super::rival::{Rival, turn};
@@ -182,17 +183,24 @@ impl Measurement<'_, '_> {
         converged: bool,
     ) -> Result<ComparisonEntry, Halt> {
         let (job, fewest) = (&self.job, self.job.iterations);
-        let shape = harness.kernel().shapes[self.shape].name.clone();
+        let kernel = harness.kernel();
+        let shape = kernel.shapes[self.shape].name.clone();
         let inputs = self.inputs.expect("written for the programs");
         let external = rival.finish(harness, self.shape, inputs, turn(fewest, 0, fewest))?;
         let (clock, batch) = rival.clock();
         let summary = Summary::of(&rival.samples).expect("finite, and at least one");
         let sampling = Some(of_program(job, converged));
+        let timing = TimingRecord { shape, summary, batch, clock, sampling };
+        // A program gets the inputs of the default.
+        let work = harness.context.point(self.shape, &kernel.space.default).work();
+        if let Some(rejection) = impossible(harness, &Demand::new(inputs.specs(), work), &timing)? {
+            return Err(rejection.into());
+        }
         Ok(ComparisonEntry {
             name: rival.name.to_owned(),
             role: EntryRole::Baseline,
             program: rival.key(&harness.context),
-            timing: TimingRecord { shape, summary, batch, clock, sampling },
+            timing,
             samples: std::mem::take(&mut rival.samples),
             slack: 0.0,
             external: Some(external),

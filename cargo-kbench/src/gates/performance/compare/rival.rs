@@ -1,6 +1,7 @@
 //! Baselines by `command`, measured in turn with the kernels.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use kbench_runtime::driver::reference::ReferenceInputs;
 use kbench_runtime::driver::tensor::{self, Blobs};
@@ -16,9 +17,13 @@ use crate::harness::{Context, Halt, Harness, RunError, caught, no_geometry};
 use crate::process::executor::ExecutorError;
 use crate::process::program::{Inputs, Problem, Program, ProgramOptions, Refusal};
 use crate::record::evaluation::{ExternalRecord, GateName, Reason, Rejection, ShapeErrors};
+use crate::text::count;
 
 /// Smallest number of samples in a turn.
 const TURN: u32 = 10;
+
+/// Factor by which a program's clock may be faster than the clock of this process.
+const CLOCKS: f64 = 1.05;
 
 /// Largest number of turns until the requested number of samples: each turn costs the kernels a check.
 const TURNS: u32 = 20;
@@ -56,7 +61,12 @@ impl<'a> Rival<'a> {
     /// Takes a turn.
     pub fn time(&mut self, samples: u32, shape: &str) -> Result<(), Halt> {
         let (program, _) = self.running.as_mut().expect("started");
-        self.samples.extend(program.time(samples).map_err(|refusal| refused(refusal, shape))?);
+        let started = Instant::now();
+        let taken = program.time(samples).map_err(|refusal| refused(refusal, shape))?;
+        if let Some(why) = forged(&taken, program.batch, started.elapsed()) {
+            return Err(Rejection::new(GateName::Performance, Reason::ForgedTime, why, Some(shape)).into());
+        }
+        self.samples.extend(taken);
         Ok(())
     }
 
@@ -165,6 +175,20 @@ pub(super) fn start(
     Ok(())
 }
 
+/// Description of samples that together took longer than `passed`, the time from their request to their answer. Noise makes that time longer and
+/// never shorter, so it cannot cause this.
+fn forged(samples: &[f64], batch: u32, passed: Duration) -> Option<String> {
+    let milliseconds = samples.iter().sum::<f64>() * f64::from(batch) / 1e6;
+    let passed = passed.as_secs_f64() * 1e3;
+    (milliseconds > CLOCKS * passed).then(|| {
+        format!(
+            "its {} of {} each are {milliseconds:.3} ms by its clock, but its answer took {passed:.3} ms",
+            count(samples.len(), "sample"),
+            count(batch as usize, "run")
+        )
+    })
+}
+
 fn write_inputs(context: &Context<'_>, shape: usize, seed: u64) -> Result<Inputs, Halt> {
     let name = context.shape_name(shape);
     let point = context.point(shape, &context.kernel.space.default);
@@ -240,6 +264,16 @@ mod tests {
             limits(&program, &kernel).max_abs_err
         };
         assert_eq!([of(None), of(Some(limits_of(Some(2.0))))], [Some(1.0), Some(2.0)]);
+    }
+
+    #[test]
+    fn samples_take_no_longer_than_their_answer() {
+        let passed = Duration::from_millis(12);
+        let is_forged = |samples: &[f64], batch| forged(samples, batch, passed).is_some();
+        assert!(!is_forged(&[1e6; 3], 4) && !is_forged(&[1.04e6; 3], 4) && !is_forged(&[1.0; 10], 1000));
+        assert!(is_forged(&[1e6; 3], 5) && is_forged(&[1e6; 13], 1) && is_forged(&[1.0, 13e6], 1));
+        let said = forged(&[5e6; 3], 1, passed).unwrap();
+        assert_eq!(said, "its 3 samples of 1 run each are 15.000 ms by its clock, but its answer took 12.000 ms");
     }
 
     #[test]
