@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 
 use super::error::CompileError;
@@ -12,6 +13,9 @@ use crate::config::SanitizeTool;
 /// Exit code of a worker whose sanitizer found an error: no exit code of the worker itself.
 pub const FOUND: i32 = 86;
 
+/// First characters of each line of compute-sanitizer, unless its command states others.
+pub const MARK: &str = "=========";
+
 /// A sanitizer of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sanitizer {
@@ -19,6 +23,22 @@ pub struct Sanitizer {
     pub flags: Vec<String>,
     /// Command prefix of the worker.
     pub command: Vec<String>,
+    /// Whether the tool is compute-sanitizer, whose lines start with a mark.
+    pub is_marked: bool,
+}
+
+impl Sanitizer {
+    /// The command prefix of one worker, and the mark of the tool's lines. Kernels print to the same stream, so the mark of compute-sanitizer is random:
+    /// no text of a kernel is read as the tool's.
+    pub fn marked(&self) -> (Vec<String>, String) {
+        let mut command = self.command.clone();
+        if !self.is_marked {
+            return (command, MARK.to_owned());
+        }
+        let mark = format!("{MARK}{:016x}", RandomState::new().hash_one(MARK));
+        command.extend(["--prefix".to_owned(), mark.clone()]);
+        (command, mark)
+    }
 }
 
 impl Compiler {
@@ -30,7 +50,8 @@ impl Compiler {
             _ => {
                 let program = if remote { PathBuf::from("compute-sanitizer") } else { self.compute_sanitizer()? };
                 // Debug lines change no instructions; the caller verifies this.
-                Ok(Sanitizer { flags: vec!["-lineinfo".to_owned()], command: compute_sanitizer(tool, &program) })
+                let command = compute_sanitizer(tool, &program);
+                Ok(Sanitizer { flags: vec!["-lineinfo".to_owned()], command, is_marked: true })
             }
         }
     }
@@ -72,7 +93,7 @@ impl Compiler {
             format!("ASAN_OPTIONS=exitcode={FOUND}:detect_leaks=0:allocator_may_return_null=1"),
             format!("UBSAN_OPTIONS=exitcode={FOUND}:print_stacktrace=1:halt_on_error=1"),
         ];
-        Ok(Sanitizer { flags, command })
+        Ok(Sanitizer { flags, command, is_marked: false })
     }
 
     /// Path of compute-sanitizer.
@@ -155,6 +176,17 @@ mod tests {
             compute_sanitizer(SanitizeTool::Memcheck, Path::new("/cuda/compute-sanitizer")).join(" "),
             @"/cuda/compute-sanitizer --tool memcheck --log-file /dev/stderr --error-exitcode 86 --show-backtrace no --print-limit 20 --report-api-errors no --padding 4096"
         );
+    }
+
+    #[test]
+    fn a_mark_is_of_one_run() {
+        let command = compute_sanitizer(SanitizeTool::Memcheck, Path::new("compute-sanitizer"));
+        let tool = Sanitizer { flags: Vec::new(), command, is_marked: true };
+        let [(first, mark), (_, other)] = [tool.marked(), tool.marked()];
+        assert_eq!(first, [&tool.command[..], &["--prefix".to_owned(), mark.clone()]].concat());
+        assert!(mark != other && mark.len() == MARK.len() + 16 && mark.starts_with(MARK));
+        let of_c = Sanitizer { is_marked: false, ..tool };
+        assert_eq!(of_c.marked(), (of_c.command.clone(), MARK.to_owned()));
     }
 
     #[test]

@@ -154,9 +154,8 @@ impl SanitizeTool {
     /// The tools of a backend, in the order in which they run.
     pub fn of(backend: Backend) -> &'static [Self] {
         match backend {
-            Backend::Cuda => &[Self::Memcheck, Self::Racecheck, Self::Initcheck, Self::Synccheck],
+            Backend::Cuda | Backend::Fake => &[Self::Memcheck, Self::Racecheck, Self::Initcheck, Self::Synccheck],
             Backend::C => &[Self::Address, Self::Undefined],
-            Backend::Fake => &[],
         }
     }
 

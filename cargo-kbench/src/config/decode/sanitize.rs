@@ -2,7 +2,7 @@
 
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::tree::{Node, Table};
-use super::super::{Backend, Level, Sanitize, SanitizeTool};
+use super::super::{Backend, Sanitize, SanitizeTool};
 use super::env::Env;
 use super::{settings, shapes};
 
@@ -16,9 +16,6 @@ pub(super) fn sanitize(node: Option<&Node>, env: &Env<'_>, backend: Option<Backe
         Some(word) => settings::level(Some(word)),
         None => settings::level(table.text("level")),
     };
-    if backend == Backend::Fake {
-        return Sanitize { level: Level::Allow, ..default };
-    }
     let own = SanitizeTool::of(backend);
     let tools = match table.get("tools") {
         None => own.to_vec(),

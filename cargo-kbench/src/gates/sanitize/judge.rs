@@ -5,7 +5,7 @@ use std::fmt;
 
 use kbench_runtime::protocol::Failure;
 
-use crate::build::sanitizer::FOUND;
+use crate::build::sanitizer::{FOUND, MARK};
 use crate::config::SanitizeTool;
 use crate::process::executor::Watched;
 use crate::record::evaluation::{GateName, Reason, Rejection};
@@ -87,16 +87,16 @@ pub struct Judgement {
     pub warnings: Vec<String>,
 }
 
-/// Judges a run; the error is the reason why the tool itself failed.
-pub fn judge(tool: SanitizeTool, shape: &str, watched: &Watched) -> Result<Judgement, String> {
+/// Judges a run; the error is the reason why the tool itself failed. `mark`: start of the lines of compute-sanitizer.
+pub fn judge(tool: SanitizeTool, shape: &str, watched: &Watched, mark: &str) -> Result<Judgement, String> {
     let report = match tool {
         SanitizeTool::Address | SanitizeTool::Undefined => of_c(&watched.report),
-        _ => of_cuda(&watched.report),
+        _ => of_cuda(&watched.report, mark),
     };
     let warnings = report.findings.iter().filter(|finding| finding.warning);
     let warnings = warnings.map(|finding| format!("{} at {shape}: {finding}", tool.name())).collect();
     let reject = |code, message: String| {
-        let shown = excerpt(&watched.report);
+        let shown = excerpt(&watched.report).replace(mark, MARK);
         let output = (!shown.is_empty()).then_some(shown);
         Rejection { output, ..Rejection::new(GateName::Sanitize, code, message, Some(shape)) }
     };
@@ -111,7 +111,7 @@ pub fn judge(tool: SanitizeTool, shape: &str, watched: &Watched) -> Result<Judge
         return Err(why);
     } else {
         match &watched.failure {
-            None if report.total.is_none() => return Err(silent(&watched.report)),
+            None if report.total.is_none() => return Err(silent(&watched.report.replace(mark, MARK))),
             None => None,
             Some(Failure::Hang { seconds, .. }) => {
                 let message = format!(
@@ -121,7 +121,9 @@ pub fn judge(tool: SanitizeTool, shape: &str, watched: &Watched) -> Result<Judge
                 Some(reject(Reason::Undecided, message))
             }
             // A failure that is probably not due to the kernel.
-            Some(Failure::Exited { .. } | Failure::Protocol { .. }) => return Err(silent(&watched.report)),
+            Some(Failure::Exited { .. } | Failure::Protocol { .. }) => {
+                return Err(silent(&watched.report.replace(mark, MARK)));
+            }
             Some(failure) => Some(reject(failure.into(), format!("under {}: {failure}", tool.name()))),
         }
     };
@@ -163,10 +165,11 @@ fn silent(report: &str) -> String {
     format!("it ended without a report; its last line is `{}`", last.unwrap_or_default().trim())
 }
 
-/// Parses the report of compute-sanitizer: lines after `=========`, of which the first of a finding is not indented.
-fn of_cuda(text: &str) -> Report {
+/// Parses the report of compute-sanitizer: what follows its mark in a line. The first line of a finding is not indented. A kernel may have printed
+/// the start of a line.
+fn of_cuda(text: &str, mark: &str) -> Report {
     let mut report = Report::default();
-    for line in text.lines().filter_map(|line| line.strip_prefix("=========")) {
+    for line in text.lines().filter_map(|line| Some(line.split_once(mark)?.1)) {
         let line = line.strip_prefix(' ').unwrap_or(line);
         if line.starts_with(' ') {
             if let Some(finding) = report.findings.last_mut() {

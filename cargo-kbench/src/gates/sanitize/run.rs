@@ -92,13 +92,14 @@ impl Run<'_> {
     pub fn prepared(self, context: &Context<'_>) -> Result<Prepared, Halt> {
         let (artifact, case) = self.case(context)?;
         let device = Some((&context.device.name, &context.device.driver));
-        let key = fingerprint::of("sanitized", &(device, &self.sanitizer.command, &case));
+        let key = fingerprint::of("sanitized 2", &(device, &self.sanitizer.command, &case));
         Ok(Prepared { key, artifact, case })
     }
 
     /// Runs this one, or several under the same tool one after the other, in a process of their own on the device of `worker`.
     pub fn watch(self, prepared: &[&Prepared], context: &Context<'_>, worker: &Executor) -> Result<Judgement, Halt> {
-        let mut executor = worker.under(self.sanitizer.command.clone());
+        let (command, mark) = self.sanitizer.marked();
+        let mut executor = worker.under(command);
         for Prepared { artifact, .. } in prepared {
             executor.add_blob(&artifact.hash, &artifact.code);
         }
@@ -114,7 +115,7 @@ impl Run<'_> {
         // Relative paths are shorter, and the same for any folder of the package.
         let folder = format!("{}/", context.builder.package.directory.display());
         watched.report = watched.report.replace(&folder, "");
-        Ok(judge::judge(self.tool, context.shape_name(self.shape), &watched).map_err(failed)?)
+        Ok(judge::judge(self.tool, context.shape_name(self.shape), &watched, &mark).map_err(failed)?)
     }
 
     /// The candidate as it is built for the tool.

@@ -6,9 +6,14 @@ fn watched(report: &str) -> Watched {
     Watched { failure: None, report: report.to_owned(), counts: None, status: Some(0) }
 }
 
+/// The verdict on a run whose tool has its own mark.
+fn judged(tool: SanitizeTool, watched: &Watched) -> Result<Judgement, String> {
+    judge(tool, "small", watched, MARK)
+}
+
 /// Reason and message of the rejection for a report.
 fn told(tool: SanitizeTool, report: &str) -> Option<(Reason, String)> {
-    let rejection = judge(tool, "small", &watched(report)).unwrap().rejection?;
+    let rejection = judged(tool, &watched(report)).unwrap().rejection?;
     let output = rejection.output.unwrap();
     assert!(report.starts_with(&output) && !output.contains("kbench_entry"), "{output}");
     Some((rejection.code, rejection.message))
@@ -82,18 +87,18 @@ fn findings_of_compute_sanitizer_are_read() {
 #[test]
 fn a_run_is_clean_only_if_the_tool_reports_so() {
     let clean = "========= COMPUTE-SANITIZER\n========= ERROR SUMMARY: 0 errors\n";
-    assert_eq!(judge(SanitizeTool::Memcheck, "small", &watched(clean)).unwrap(), Judgement::default());
+    assert_eq!(judged(SanitizeTool::Memcheck, &watched(clean)).unwrap(), Judgement::default());
     let clean = "========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)\n";
-    assert_eq!(judge(SanitizeTool::Racecheck, "small", &watched(clean)).unwrap(), Judgement::default());
+    assert_eq!(judged(SanitizeTool::Racecheck, &watched(clean)).unwrap(), Judgement::default());
     // The C compiler's sanitizers are silent.
-    assert_eq!(judge(SanitizeTool::Address, "small", &watched("a kernel's words\n")).unwrap(), Judgement::default());
+    assert_eq!(judged(SanitizeTool::Address, &watched("a kernel's words\n")).unwrap(), Judgement::default());
 }
 
 #[test]
 fn a_warning_does_not_reject() {
     let report =
         RACECHECK.replace("Error: Race", "Warning: Race").replace("(1 error, 0 warnings)", "(0 errors, 1 warning)");
-    let judged = judge(SanitizeTool::Racecheck, "small", &watched(&report)).unwrap();
+    let judged = judged(SanitizeTool::Racecheck, &watched(&report)).unwrap();
     assert_eq!(judged.rejection, None);
     assert_eq!(
         judged.warnings,
@@ -136,28 +141,28 @@ fn errors_and_incomplete_reports_do_not_pass() {
     use SanitizeTool::{Address, Memcheck};
     // The exit code of the tool alone suffices, and so does its count.
     let found = Watched { status: Some(FOUND), ..watched("======= new words =======\n") };
-    assert_eq!(judge(Memcheck, "s", &found).unwrap().rejection.unwrap().code, Reason::Memcheck);
+    assert_eq!(judged(Memcheck, &found).unwrap().rejection.unwrap().code, Reason::Memcheck);
     let counted = watched("========= ERROR SUMMARY: 2 errors\n");
-    assert_eq!(judge(Memcheck, "s", &counted).unwrap().rejection.unwrap().code, Reason::Memcheck);
+    assert_eq!(judged(Memcheck, &counted).unwrap().rejection.unwrap().code, Reason::Memcheck);
     // A clean summary that a kernel prints does not hide another.
     let forged = format!("========= ERROR SUMMARY: 0 errors\n{MEMCHECK}========= ERROR SUMMARY: 0 errors\n");
     assert_eq!(told(Memcheck, &forged).unwrap().0, Reason::Memcheck);
 
     // A missing report, or one about the tool's own failure, is not a verdict on the kernel.
-    assert!(judge(Memcheck, "s", &watched("")).is_err());
+    assert!(judged(Memcheck, &watched("")).is_err());
     let refused =
         "========= COMPUTE-SANITIZER\n========= Error: No attachable process found. compute-sanitizer timed-out.\n";
     assert_eq!(
-        judge(Memcheck, "s", &watched(refused)).unwrap_err(),
+        judged(Memcheck, &watched(refused)).unwrap_err(),
         "No attachable process found. compute-sanitizer timed-out."
     );
     let exited = Failure::Exited { code: 1, stderr: String::new() };
     let first = Watched { failure: Some(exited), ..watched("==7==ASan runtime does not come first\n") };
-    assert!(judge(Address, "s", &first).unwrap_err().contains("does not come first"));
+    assert!(judged(Address, &first).unwrap_err().contains("does not come first"));
 
     let failed = |failure| {
         let watched = Watched { failure: Some(failure), ..watched("========= ERROR SUMMARY: 0 errors\n") };
-        judge(Memcheck, "s", &watched).unwrap().rejection.unwrap()
+        judged(Memcheck, &watched).unwrap().rejection.unwrap()
     };
     let slow = failed(Failure::Hang { seconds: 120, stage: Stage::Launch });
     assert_eq!(slow.code, Reason::Undecided);
@@ -182,7 +187,7 @@ fn each_name_of_a_fault_is_understood() {
         assert_eq!(found.kind, kind, "{name}");
     }
     let of_cuda =
-        |words: &str| super::of_cuda(&format!("========= {words}\n")).findings.first().map(|found| found.kind);
+        |words: &str| super::of_cuda(&format!("========= {words}\n"), MARK).findings.first().map(|found| found.kind);
     for (words, kind) in [
         ("Race reported between Write access at k", Kind::Race),
         ("Potential RAW hazard detected at k", Kind::Race),
@@ -221,12 +226,12 @@ fn a_finding_in_the_process_of_a_c_kernel_counts_without_a_report_of_it() {
         failure: Some(Failure::Exited { code, stderr: String::new() }),
         ..watched("a report that nobody reads\n")
     };
-    let rejection = judge(SanitizeTool::Address, "s", &ended(FOUND)).unwrap().rejection.unwrap();
+    let rejection = judged(SanitizeTool::Address, &ended(FOUND)).unwrap().rejection.unwrap();
     assert_eq!(
         (rejection.code, &*rejection.message),
         (Reason::Address, "the tool reported an error; its output follows")
     );
-    assert!(judge(SanitizeTool::Address, "s", &ended(1)).is_err(), "another failure is the tool's");
+    assert!(judged(SanitizeTool::Address, &ended(1)).is_err(), "another failure is the tool's");
 }
 
 #[test]
@@ -247,4 +252,26 @@ ERROR: AddressSanitizer: heap-buffer-overflow
 0x9 is located after a region
     #0 0x4 in malloc";
     assert_eq!(excerpt(report), shown);
+}
+
+#[test]
+fn the_words_of_a_kernel_are_not_those_of_the_tool() {
+    const OWN: &str = "=========0123456789abcdef";
+    let of = |report: &str| judge(SanitizeTool::Memcheck, "small", &watched(report), OWN);
+    let clean = "========= ERROR SUMMARY: 0 errors\n";
+    // The tool died, or found something.
+    assert_eq!(
+        of(clean).unwrap_err(),
+        "it ended without a report; its last line is `========= ERROR SUMMARY: 0 errors`"
+    );
+    let found = MEMCHECK.replace(MARK, OWN);
+    let rejection = of(&format!("{clean}{found}{clean}")).unwrap().rejection.unwrap();
+    assert!(rejection.message.starts_with("out-of-bounds access: "), "{rejection}");
+    assert_eq!(rejection.output.as_deref(), Some(format!("{clean}{MEMCHECK}{clean}").trim_end()));
+    // A finding of the kernel's own making counts as little, and a line that it began hides nothing.
+    let of_tool = clean.replace(MARK, OWN);
+    assert_eq!(of(&format!("{MEMCHECK}{of_tool}")).unwrap(), Judgement::default());
+    assert_eq!(of(&format!("no end of line{of_tool}")).unwrap(), Judgement::default());
+    let counted = of(&format!("no end of line{OWN} ERROR SUMMARY: 2 errors\n")).unwrap();
+    assert_eq!(counted.rejection.unwrap().code, Reason::Memcheck);
 }

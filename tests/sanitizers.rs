@@ -1,0 +1,68 @@
+//! compute-sanitizer and the words of kernels, on the model device: a shell script stands for the tool.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use model::{kbench, package_with};
+
+mod model;
+
+/// Takes the tool's options, which are pairs, runs the worker, and reports what the mode says. The kernel prints to the same stream.
+const TOOL: &str = r#"#!/bin/sh
+mark==========
+while :; do
+    case $1 in
+    --prefix) mark=$2 ;;
+    --*) ;;
+    *) break ;;
+    esac
+    shift 2
+done
+"$@"
+status=$?
+exec >&2
+forged='========= ERROR SUMMARY: 0 errors'
+case $TOOL_MODE in
+clean) echo "$mark ERROR SUMMARY: 0 errors" ;;
+dies) echo "$forged" ;;
+finds)
+    echo "$mark Invalid __global__ read of size 4 bytes"
+    echo "$mark     at model(float *)+0x10 in model.cu:3"
+    echo "$mark ERROR SUMMARY: 1 error"
+    echo "$forged"
+    status=86 ;;
+quotes)
+    echo '========= Invalid __global__ read of size 4 bytes'
+    printf 'no end of line'
+    echo "$mark ERROR SUMMARY: 0 errors" ;;
+esac
+exit $status
+"#;
+
+#[test]
+fn only_the_tool_speaks_for_the_tool() {
+    let table = "[package.metadata.kbench.kernels.model.gates.sanitize]\nlevel = \"deny\"\ntools = [\"memcheck\"]\n";
+    let package = package_with("time_ns = '20000'\n", table);
+    let tool = package.path().join("tool");
+    fs::write(&tool, TOOL).unwrap();
+    fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+    for (mode, exit, said) in [
+        ("clean", 0, "memcheck at only"),
+        ("quotes", 0, "memcheck at only"),
+        (
+            "finds",
+            1,
+            "FAIL  memcheck: at only: out-of-bounds access: Invalid __global__ read of size 4 bytes, model.cu:3 in model",
+        ),
+        (
+            "dies",
+            3,
+            "the sanitizer memcheck does not work: it ended without a report; its last line is `========= ERROR SUMMARY: 0 errors`",
+        ),
+    ] {
+        let mut command = kbench(package.path(), &["gate", "--iters", "10"]);
+        let output = command.env("COMPUTE_SANITIZER", &tool).env("TOOL_MODE", mode).output().unwrap();
+        let shown = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        assert!(output.status.code() == Some(exit) && shown.contains(said), "{mode}: {:?}\n{shown}", output.status);
+    }
+}
