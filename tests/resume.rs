@@ -134,6 +134,40 @@ fn a_resumed_run_says_what_the_first_one_said() {
     }
 }
 
+/// A finalist that the rest of its check rejected stays out: a kernel that is wrong at times may pass another one.
+#[test]
+fn a_check_that_failed_counts_in_a_resumed_run() {
+    let folder = model::package_with("", "");
+    let manifest = folder.path().join("Cargo.toml");
+    let mut table = fs::read_to_string(&manifest).unwrap();
+    for (old, new) in [
+        ("\"fake\"", "\"c\""),
+        ("model.toml", "k.c"),
+        ("reference.toml", "r.c"),
+        ("A = [0, 1, 2, 3], B = [0, 1, 2, 3]", "A = [0, 1]"),
+        ("toggles.micro = { C = [0, 1], D = [0, 1] }", "timing.max_seconds = 0.05"),
+    ] {
+        assert!(table.contains(old), "{old}");
+        table = table.replace(old, new);
+    }
+    fs::write(&manifest, table).unwrap();
+    // Of random inputs none is below -30; those of a pattern are.
+    let copy = |element: &str, value: &str| {
+        format!("void model(const {element} *x, {element} *y) {{ for (int i = 0; i < 256; i++) y[i] = {value}; }}\n")
+    };
+    fs::write(folder.path().join("k.c"), copy("float", "A == 1 && x[i] < -30 ? 0 : x[i]")).unwrap();
+    fs::write(folder.path().join("r.c"), copy("double", "x[i]")).unwrap();
+    let run = || {
+        let output = autotune(folder.path()).output().unwrap();
+        assert_success(&output);
+        let rejected = elite(folder.path())["kernels"][0]["search"]["rejected"].clone();
+        (rejected, records(folder.path(), "revoked").len(), records(folder.path(), "checked").len())
+    };
+    let first = run();
+    assert_eq!(first, (serde_json::json!({ "correctness/wrong": 1 }), 1, 1));
+    assert_eq!(run(), first, "no check was run again");
+}
+
 #[test]
 fn a_second_run_reuses_unchanged_variants_and_measures_the_finals() {
     let folder = package();

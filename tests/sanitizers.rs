@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 
 use model::{kbench, package_with};
 
@@ -39,13 +40,33 @@ esac
 exit $status
 "#;
 
-#[test]
-fn only_the_tool_speaks_for_the_tool() {
+/// A package whose kernel runs under memcheck, and the tool's path.
+fn package() -> (tempfile::TempDir, PathBuf) {
     let table = "[package.metadata.kbench.kernels.model.gates.sanitize]\nlevel = \"deny\"\ntools = [\"memcheck\"]\n";
     let package = package_with("time_ns = '20000'\n", table);
     let tool = package.path().join("tool");
     fs::write(&tool, TOOL).unwrap();
     fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+    (package, tool)
+}
+
+#[test]
+fn the_journal_has_the_finalists_that_a_sanitizer_rejects() {
+    let (package, tool) = package();
+    let mut command = kbench(package.path(), &["autotune", "--iters", "10"]);
+    let output = command.env("COMPUTE_SANITIZER", &tool).env("TOOL_MODE", "finds").output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let journal = fs::read_to_string(package.path().join("target/kbench/journal/model/model.jsonl")).unwrap();
+    let records = journal.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let revoked: Vec<_> = records.filter(|record| record["record"] == "revoked").collect();
+    // All variants have the same machine code.
+    let [revoked] = &revoked[..] else { panic!("{revoked:?}") };
+    assert_eq!((&revoked["rejection"]["code"], &revoked["by_check"]), (&"memcheck".into(), &serde_json::Value::Null));
+}
+
+#[test]
+fn only_the_tool_speaks_for_the_tool() {
+    let (package, tool) = package();
     for (mode, exit, said) in [
         ("clean", 0, "memcheck at only"),
         ("quotes", 0, "memcheck at only"),

@@ -10,7 +10,7 @@ use crate::record::journal::Record;
 
 /// Runs the checks that the search left out. A candidate that fails is rejected.
 pub fn complete(harness: &mut Harness<'_>, candidate: &Candidate, evaluation: &mut Evaluation) -> Result<(), RunError> {
-    if evaluation.checked == Checked::InFull || evaluation.rejection().is_some() {
+    if is_checked(harness, evaluation) {
         return Ok(());
     }
     // The check of a candidate with the same machine code counts for this one.
@@ -23,6 +23,15 @@ pub fn complete(harness: &mut Harness<'_>, candidate: &Candidate, evaluation: &m
     keep_examined(harness, evaluation, examined)
 }
 
+/// Whether the check is done. A kernel that is wrong at times may pass a second one, so a failed check of the run that is resumed counts.
+fn is_checked(harness: &Harness<'_>, evaluation: &mut Evaluation) -> bool {
+    if evaluation.checked == Checked::InFull || evaluation.rejection().is_some() {
+        return true;
+    }
+    let failed = harness.results.failed_check(&evaluation.key).cloned();
+    failed.map(|rejection| evaluation.reject(rejection)).is_some()
+}
+
 /// Runs the checks of a baseline on a candidate that cannot win, and that others are compared with: all seeds, no patterns. A candidate
 /// that fails is rejected. One launch on each seed is enough, since the candidate passed two on the first.
 pub fn complete_as_baseline(
@@ -30,7 +39,7 @@ pub fn complete_as_baseline(
     candidate: &Candidate,
     evaluation: &mut Evaluation,
 ) -> Result<(), RunError> {
-    if evaluation.checked == Checked::InFull || evaluation.rejection().is_some() {
+    if is_checked(harness, evaluation) {
         return Ok(());
     }
     match caught(check_more_seeds(harness, candidate))? {
@@ -68,7 +77,8 @@ pub fn keep_examined(
             evaluation.check_is(errors, warnings);
         }
         Err(rejection) => {
-            harness.record(&Record::Revoked { key: evaluation.key.clone(), rejection: rejection.clone() })?;
+            let (key, rejection_of) = (evaluation.key.clone(), rejection.clone());
+            harness.record(&Record::Revoked { key, rejection: rejection_of, by_check: true })?;
             evaluation.reject(rejection);
         }
     }

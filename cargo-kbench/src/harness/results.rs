@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::RunError;
-use crate::record::evaluation::{Evaluation, ShapeErrors, SourceRecord};
+use crate::record::evaluation::{Evaluation, Rejection, ShapeErrors, SourceRecord};
 use crate::record::journal::{Comparison, Journal, Record, Round, RunCache, SanitizedRun};
 use crate::space::Settings;
 
@@ -54,6 +54,11 @@ impl Results {
     /// Records that the variant with this key passed the whole check.
     pub fn checked(&mut self, key: &str, errors: &[ShapeErrors], warnings: &[String]) {
         self.cache.checked(key, errors, warnings);
+    }
+
+    /// The rejection of the variant with this key by the rest of its check, in the run that is resumed.
+    pub fn failed_check(&self, key: &str) -> Option<&Rejection> {
+        self.cache.failed_check(key)
     }
 
     /// Whether a candidate of this run had this key.

@@ -77,7 +77,7 @@ impl Run {
                         evaluation.check_is(errors.clone(), warnings.clone());
                     }
                 }
-                Some(Record::Revoked { key, rejection }) => {
+                Some(Record::Revoked { key, rejection, .. }) => {
                     for evaluation in run.with_key(&key) {
                         evaluation.reject(rejection.clone());
                     }
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn a_rejection_in_the_finals_counts_for_all_with_that_code() {
         let rejection = Rejection::new(GateName::Sanitize, Reason::Racecheck, "a race", None);
-        let revoked = Record::Revoked { key: "x".into(), rejection: rejection.clone() };
+        let revoked = Record::Revoked { key: "x".into(), rejection: rejection.clone(), by_check: false };
         let run = run([start(false), tried(1, "x"), tried(2, "x"), tried(3, "z"), revoked]);
         let of = |at: usize| run.evaluations[at].outcome.clone();
         assert_eq!([of(0), of(1)], [Judgement::Rejected(rejection.clone()), Judgement::Rejected(rejection)]);

@@ -299,7 +299,7 @@ fn compare_finalists(
             if let Some(rejection) = objectives::rejection(&finalist.id(), &compared, &elsewhere) {
                 let key = finalist.evaluation.key.clone();
                 search.revoke(&key, rejection);
-                harness.record(&Record::Revoked { key, rejection: rejection.clone() })?;
+                harness.record(&Record::Revoked { key, rejection: rejection.clone(), by_check: false })?;
             }
         }
         let is_out = |finalist: &Tried| objectives::rejection(&finalist.id(), &compared, &elsewhere).is_some();

@@ -378,8 +378,10 @@ impl<'a> Search<'a> {
         let may_win = |&place: &usize| self.may_win(best, &self.tried[place].evaluation);
         for place in ranked.iter().copied().take_while(may_win).chain(default.filter(may_win)) {
             let evaluation = &self.tried[place].evaluation;
+            let results = &harness.results;
             let is_known =
-                harness.results.evaluation(&evaluation.key).is_some_and(|(known, _)| known.checked == Checked::InFull);
+                results.evaluation(&evaluation.key).is_some_and(|(known, _)| known.checked == Checked::InFull)
+                    || results.failed_check(&evaluation.key).is_some();
             if (keys.len() < self.limits.elite || Some(place) == default) && !keys.contains(&&*evaluation.key) {
                 keys.push(&evaluation.key);
                 if !is_known && evaluation.checked != Checked::InFull && evaluation.rejection().is_none() {

@@ -34,12 +34,15 @@ pub enum Record {
         /// All findings of gates at level `warn`.
         warnings: Vec<String>,
     },
-    /// A variant that had passed was rejected in the finals.
+    /// A variant that had passed was rejected: by the rest of its check, by a gate that judges it alone, or beside the others in the finals.
     Revoked {
         /// Key of the evaluation.
         key: String,
         /// The rejection.
         rejection: Rejection,
+        /// Whether the rest of its check rejected the variant.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        by_check: bool,
     },
     /// A proposer sent sources.
     Round(Round),

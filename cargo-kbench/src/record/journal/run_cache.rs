@@ -21,8 +21,10 @@ pub struct RunCache {
     pub(super) evaluations: HashMap<String, Arc<Evaluation>>,
     /// Keys of evaluations of earlier runs.
     earlier: HashSet<String>,
-    /// Keys of variants that passed and were rejected in the finals.
+    /// Keys of variants that passed and were rejected later.
     revoked: HashSet<String>,
+    /// Rejections by the rest of a check, by key.
+    failed_checks: HashMap<String, Rejection>,
     /// Comparisons by key.
     pub comparisons: HashMap<String, Comparison>,
     /// Runs under sanitizers by key.
@@ -71,7 +73,12 @@ impl RunCache {
                     }
                 }
                 Some(Record::Checked { key, errors, warnings }) => known.checked(&key, &errors, &warnings),
-                Some(Record::Revoked { key, .. }) => drop(known.revoked.insert(key)),
+                Some(Record::Revoked { key, rejection, by_check }) => {
+                    if by_check && !is_transient(&rejection) {
+                        known.failed_checks.insert(key.clone(), rejection);
+                    }
+                    known.revoked.insert(key);
+                }
                 Some(Record::Comparison(comparison)) => {
                     if !comparison.rejected.as_ref().is_some_and(|(_, rejection)| is_transient(rejection)) {
                         known.comparisons.insert(comparison.key.clone(), *comparison);
@@ -133,6 +140,11 @@ impl RunCache {
         if let Some(evaluation) = self.evaluations.get_mut(key) {
             Arc::make_mut(evaluation).check_is(errors.to_vec(), warnings.to_vec());
         }
+    }
+
+    /// The rejection of the variant with this key by the rest of its check.
+    pub fn failed_check(&self, key: &str) -> Option<&Rejection> {
+        self.failed_checks.get(key)
     }
 
     /// The evaluation with this key, and whether an earlier run measured it.
