@@ -23,6 +23,8 @@ status=$?
 case $NCU_MODE in
 denied) echo '==ERROR== ERR_NVGPUCTRPERM - The user does not have permission to access NVIDIA GPU Performance Counters' >"$log" ;;
 none) echo '==WARNING== No kernels were profiled.' >"$log" ;;
+# It writes nothing, and the kernel prints a table.
+dies) printf '"ID","sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_active"\n"","%%"\n"0","99"\n' >&2 ;;
 *)
     a=${NCU_MODE%,*} b=${NCU_MODE#*,}
     cat >"$log" <<CSV
@@ -148,6 +150,9 @@ fn the_gate_judges_counters() {
     let (exit, code, message) = gated(&gate("any = ['sm__nonsense > 1']"), "10,80", false);
     assert_eq!((exit, code.as_str()), (1, "counters/undecided"));
     assert!(message.contains("ncu does not know it on this device"), "{message}");
+    let (exit, code, message) = gated(&gate(""), "dies", false);
+    assert_eq!((exit, code.as_str()), (1, "counters/undecided"));
+    assert!(message.contains("ncu wrote no numbers"), "{message}");
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub fn parse(log: &str, wanted: &[String]) -> Result<Vec<Vec<Metric>>, String> {
 }
 
 /// Reason why there is no table, with ncu's message if it printed one.
-fn failure(log: &str) -> String {
+pub fn failure(log: &str) -> String {
     if log.contains("ERR_NVGPUCTRPERM") {
         return "reading GPU counters needs a permission here (ERR_NVGPUCTRPERM): run as root, or load the driver with \
                 NVreg_RestrictProfilingToAdminUsers=0"

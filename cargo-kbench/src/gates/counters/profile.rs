@@ -122,9 +122,13 @@ fn count(harness: &Harness<'_>, candidate: &Candidate, shape: usize) -> Result<C
         let counts = watched.counts.unwrap_or_else(|| Err(failed()));
         return counts.map(|counts| Counted::of_cpu(&counts)).map_err(Halt::Variant);
     }
-    let written = log.and_then(|folder| std::fs::read_to_string(folder.path().join("ncu.csv")).ok());
-    let text = written.unwrap_or(watched.report);
-    match (ncu::parse(&text, &metrics), watched.failure) {
+    let parsed = match log.map(|folder| std::fs::read_to_string(folder.path().join("ncu.csv"))) {
+        // The report has the words of the kernel too, so it counts only where ncu has no file of its own.
+        None => ncu::parse(&watched.report, &metrics),
+        Some(Ok(text)) => ncu::parse(&text, &metrics),
+        Some(Err(_)) => Err(ncu::failure(&watched.report)),
+    };
+    match (parsed, watched.failure) {
         (Ok(metrics), None) => Ok(Counted::of_launches(&entries, metrics)),
         (Ok(_), Some(failure)) => Err(Halt::Variant(format!("under ncu the kernel did not end well: {failure}"))),
         (Err(why), _) => Err(Halt::Variant(why)),
