@@ -1,5 +1,8 @@
 //! The processor's own counters, through `perf_event` where the system has it.
 
+#[cfg(target_os = "linux")]
+use std::time::Duration;
+
 use crate::protocol::Counts;
 
 /// Reads counters around `call`, which runs in any case; the error is the reason why there are none.
@@ -28,11 +31,20 @@ pub(super) fn around(call: impl FnOnce()) -> Result<Counts, String> {
     }
     call();
     let data = group.disable().and_then(|()| group.read()).map_err(|error| refused(&error))?;
-    if data.time_running().is_none_or(|time| time.is_zero()) {
+    if !is_whole(data.time_enabled(), data.time_running()) {
         return Err("the counters of this CPU are taken by another program".to_owned());
     }
     let [cycles, cache_misses, branch_misses] = others.map(|counter| Some(data[&counter?]));
     Ok(Counts { instructions: data[&instructions], cycles, cache_misses, branch_misses })
+}
+
+/// Whether the counters ran all the time: the kernel of the system takes them away for milliseconds, to give them to others, and switches them on
+/// in less than a microsecond.
+#[cfg(target_os = "linux")]
+fn is_whole(enabled: Option<Duration>, running: Option<Duration>) -> bool {
+    const SWITCH: Duration = Duration::from_micros(100);
+    let times = enabled.zip(running);
+    times.is_some_and(|(enabled, running)| !running.is_zero() && enabled.saturating_sub(running) <= SWITCH)
 }
 
 /// Counts nothing.
@@ -53,5 +65,20 @@ fn refused(error: &std::io::Error) -> String {
         ),
         ErrorKind::NotFound => "this CPU shows no hardware counters (many virtual machines have none)".to_owned(),
         _ => format!("perf_event does not work here: {error}"),
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_a_part_of_a_launch_are_none() {
+        let of = |enabled: u64, running: u64| {
+            is_whole(Some(Duration::from_micros(enabled)), Some(Duration::from_micros(running)))
+        };
+        assert!(of(5, 5) && of(12, 11) && of(20_000, 19_990));
+        assert!(!of(5, 0) && !of(20_000, 16_000) && !of(2_000, 1_000));
+        assert!(!is_whole(None, Some(Duration::from_secs(1))) && !is_whole(Some(Duration::from_secs(1)), None));
     }
 }
