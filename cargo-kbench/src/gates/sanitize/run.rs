@@ -51,6 +51,11 @@ pub fn run_tools(harness: &mut Harness<'_>, candidate: &Candidate) -> Result<San
     Ok(sanitized)
 }
 
+/// Everything that a verdict depends on. A run that found no end in time may find one in more seconds.
+fn key(device: (&str, &str), seconds: u64, command: &[String], case: &Case) -> String {
+    fingerprint::of("sanitized 2", &(env!("CARGO_PKG_VERSION"), device, seconds, command, case))
+}
+
 /// One run of a candidate under a tool.
 #[derive(Clone, Copy)]
 pub(super) struct Run<'r> {
@@ -91,9 +96,9 @@ impl Run<'_> {
     /// Builds the candidate for the tool.
     pub fn prepared(self, context: &Context<'_>) -> Result<Prepared, Halt> {
         let (artifact, case) = self.case(context)?;
-        let device = Some((&context.device.name, &context.device.driver));
-        let key = fingerprint::of("sanitized 2", &(device, &self.sanitizer.command, &case));
-        Ok(Prepared { key, artifact, case })
+        let device = (context.device.name.as_str(), context.device.driver.as_str());
+        let seconds = context.kernel.gates.sanitize.timeout_seconds;
+        Ok(Prepared { key: key(device, seconds, &self.sanitizer.command, &case), artifact, case })
     }
 
     /// Runs this one, or several under the same tool one after the other, in a process of their own on the device of `worker`.
@@ -147,5 +152,31 @@ impl Run<'_> {
         }
         let case = context.point(shape, variant).case(implementation, &artifact, &context.files).map_err(no_launch)?;
         Ok((artifact, case))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kbench_runtime::protocol::{DeviceKind, Sequence};
+
+    use super::*;
+
+    #[test]
+    fn a_verdict_is_bound_to_its_deadline_tool_device_and_code() {
+        let case = |blob: &str| {
+            let sequence = Sequence { device: DeviceKind::Cuda, blob: blob.into(), launches: Vec::new() };
+            Case { tensors: Vec::new(), sequence }
+        };
+        let of = |driver, seconds, tool: &str, blob| key(("gpu", driver), seconds, &[tool.to_owned()], &case(blob));
+        let first = of("13.0", 120, "memcheck", "a");
+        assert_eq!(first, of("13.0", 120, "memcheck", "a"));
+        for other in [
+            of("13.1", 120, "memcheck", "a"),
+            of("13.0", 600, "memcheck", "a"),
+            of("13.0", 120, "racecheck", "a"),
+            of("13.0", 120, "memcheck", "b"),
+        ] {
+            assert_ne!(first, other);
+        }
     }
 }
