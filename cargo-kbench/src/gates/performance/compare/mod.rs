@@ -113,15 +113,24 @@ pub(super) fn compare_until(
             compared.entries = measured(&contenders, &rivals, comparison.entries);
             return Ok(compared);
         };
-        let loser = match place.checked_sub(contenders.len()) {
-            Some(program) => rivals.remove(program).id(),
-            None => contenders[place].id.clone(),
+        let loser = if let Some(contender) = contenders.get(place) {
+            let (id, role) = (contender.id.clone(), contender.role);
+            contenders.retain(|other| !leaves((&other.id, other.role), (&id, role), rejection.code));
+            id
+        } else {
+            rivals.remove(place - contenders.len()).id()
         };
-        // A variant with two measurements fails as a whole.
-        contenders.retain(|other| other.id != loser);
-        compared.unavailable.push((loser, rejection));
+        if contenders.iter().all(|other| other.id != loser) {
+            compared.unavailable.push((loser, rejection));
+        }
     }
     Ok(compared)
+}
+
+/// Whether an entrant leaves with a rejected one. A variant with two measurements fails as a whole, unless the device has no memory for the second.
+fn leaves(other: (&EntrantId, EntryRole), rejected: (&EntrantId, EntryRole), code: Reason) -> bool {
+    let is_control = rejected.1 == EntryRole::Again && code == Reason::OutOfMemory;
+    other.0 == rejected.0 && (other.1 == rejected.1 || !is_control)
 }
 
 /// Entries with the identities of their entrants: kernels, then programs, in the order of the measurement.
@@ -165,6 +174,19 @@ fn key(
 mod tests {
     use super::*;
     use crate::config::{ProgramBaseline, fixture};
+
+    #[test]
+    fn a_variant_fails_as_a_whole_unless_only_its_control_lacks_memory() {
+        let (variant, again) = ((&ONE, EntryRole::Variant), (&ONE, EntryRole::Again));
+        let others = [variant, again, (&TWO, EntryRole::Variant)];
+        let of = |rejected, code| others.map(|other| leaves(other, rejected, code));
+        assert_eq!(of(again, Reason::OutOfMemory), [false, true, false]);
+        for (rejected, code) in
+            [(variant, Reason::OutOfMemory), (variant, Reason::Wrong), (again, Reason::Wrong), (again, Reason::Signal)]
+        {
+            assert_eq!(of(rejected, code), [true, true, false], "{code}");
+        }
+    }
 
     #[test]
     fn a_comparison_takes_the_stated_number_of_samples_on_new_inputs() {
