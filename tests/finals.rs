@@ -79,6 +79,32 @@ fn a_long_default_that_cannot_win_is_checked_as_a_baseline() {
 }
 
 #[test]
+fn ranks_are_coarse_where_the_finals_compare_nearly_all_variants() {
+    let searched = |slow: &str, search: &str| {
+        let package = package(&format!("time_ns = '1000000 * (1 + {slow}) + A'\nnoise = 0.03\n"), search);
+        tuned(package.path(), &[]);
+        let journal = fs::read_to_string(package.path().join("target/kbench/journal/model/model.jsonl")).unwrap();
+        let records = journal.lines().map(|line| {
+            let mut records = serde_json::Deserializer::from_str(&line[line.find('{').unwrap()..]).into_iter::<Value>();
+            records.next().unwrap().unwrap()
+        });
+        let of = |kind: &'static str| records.clone().filter(move |record| record["record"] == kind);
+        let samples = of("evaluation").map(|record| record["timing"]["summary"]["n"].as_u64().unwrap()).max().unwrap();
+        let finalists = of("comparison").next().unwrap()["entries"].as_array().unwrap().len();
+        (samples, finalists)
+    };
+    // The four variants are equal, and the default may be one of the best three.
+    let (samples, finalists) = searched("0", "elite = 3");
+    assert!(
+        (10..100).contains(&samples) && finalists == 5,
+        "{samples} {finalists}: all of them, and the best once more"
+    );
+    let (samples, finalists) = searched("0", "elite = 2");
+    assert!(samples >= 100 && finalists <= 4, "{samples} {finalists}: ranks decide");
+    assert_eq!(searched("(A == 3)", "elite = 3").1, 4, "A = 3 is slower");
+}
+
+#[test]
 fn a_finalist_that_is_faster_than_possible_is_out() {
     // 256 floats are 1 KiB: at the 128 bytes a nanosecond of this device they take 8 ns.
     let package = package("time_ns = '20000 - 6666.3333 * A'\n", "elite = 2");

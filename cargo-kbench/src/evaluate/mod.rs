@@ -35,9 +35,14 @@ const RACE_CACHED: f64 = 1.2;
 /// Largest number of samples of a worker in a round of a comparison of workers.
 const YARDSTICK: u32 = 5;
 
+/// Precision of the median for a coarse rank, as a share.
+const COARSE: f64 = 0.05;
+
 /// A timing for a search: few samples, enough for the rank of the median.
 #[derive(Debug, Clone, Copy)]
 pub struct Race {
+    /// Whether the rank hardly matters, since the finals compare nearly all variants.
+    pub is_coarse: bool,
     /// Time in nanoseconds to beat. Sampling of a variant whose p50 is clearly above ends early, and its [record says
     /// so](Evaluation::is_cut_short).
     pub bar: Option<f64>,
@@ -179,6 +184,9 @@ fn jobs(
     // Times of a search are judged in the finals.
     for (_, job) in &mut jobs.times {
         (job.rank_only, job.new_inputs) = (race.is_some(), race.is_none());
+        if let (Some(Race { is_coarse: true, .. }), Some(until)) = (race, &mut job.until) {
+            until.precision = until.precision.max(COARSE);
+        }
     }
     // The key does not depend on the time to beat: see `serves`.
     let key = key(harness, &jobs, built, warnings)?;
@@ -377,12 +385,12 @@ mod tests {
         let (full, cut_short) = (timed(false), timed(true));
         assert!(cut_short.is_cut_short() && !full.is_cut_short());
         for bar in [None, Some(90.0), Some(110.0)] {
-            let race = Some(Race { bar });
+            let race = Some(Race { is_coarse: false, bar });
             assert!(serves(&full, false, race, Checked::InFull) && serves(&full, true, race, Checked::InFull));
             assert!(serves(&cut_short, false, race, Checked::OneSeed), "it lost to variants of the same run");
             assert!(!serves(&cut_short, true, race, Checked::OneSeed), "not slow enough for that");
         }
-        assert!(serves(&cut_short, true, Some(Race { bar: Some(80.0) }), Checked::OneSeed));
+        assert!(serves(&cut_short, true, Some(Race { is_coarse: false, bar: Some(80.0) }), Checked::OneSeed));
         assert!(!serves(&cut_short, false, None, Checked::OneSeed), "its p50 is wanted");
 
         let once = Evaluation { checked: Checked::OneSeed, ..full };

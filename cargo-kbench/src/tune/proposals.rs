@@ -285,7 +285,7 @@ impl<'r> Proposals<'r> {
             // A proposal that is clearly slower than the elite need not be measured to the end.
             let bar = search.bar();
             let reporter = &mut *self.reporter;
-            let evaluation = evaluate(harness, proposal, outcome, Some(Race { bar }))?;
+            let evaluation = evaluate(harness, proposal, outcome, Some(Race { is_coarse: false, bar }))?;
             let is_better = |p50: f64| bar.is_none_or(|bar| p50 < bar);
             let may_win = evaluation.p50().is_some_and(is_better) && !evaluation.is_cut_short();
             let mut trial = Trial::new(proposal.clone(), evaluation);

@@ -215,10 +215,32 @@ impl<'a> Search<'a> {
         reporter: &mut dyn Reporter,
     ) -> Result<Learned, RunError> {
         let candidate = Candidate::from(variant);
-        let evaluation = evaluate_shared(harness, &candidate, outcome, Some(Race { bar: self.bar() }))?;
+        let evaluation = evaluate_shared(harness, &candidate, outcome, Some(self.race()))?;
         let learned = learned(variant, &evaluation);
         self.keep(Tried { candidate, evaluation }, reporter);
         Ok(learned)
+    }
+
+    /// The race of the next variant.
+    pub(super) fn race(&mut self) -> Race {
+        Race { is_coarse: self.has_coarse_ranks(), bar: self.bar() }
+    }
+
+    /// Whether the finals compare all variants but those that are clearly slower: there are no more than the elite and the default.
+    fn has_coarse_ranks(&self) -> bool {
+        let Self { kernel, total, .. } = self;
+        kernel.objectives == [Objective::P50]
+            && kernel.search.proposer.is_none()
+            && *total <= kernel.search.elite as u64 + 1
+    }
+
+    /// Whether a variant may be in the finals beside those before it: one more than the elite if ranks are coarse and do not show that
+    /// it is slower.
+    fn has_room(&self, finalists: &[Tried], evaluation: &Evaluation) -> bool {
+        let elite = self.kernel.search.elite;
+        let last = || finalists.last()?.evaluation.timing.as_ref();
+        let meets = || last().zip(evaluation.timing.as_ref()).is_some_and(|(last, of)| of.summary.meets(&last.summary));
+        finalists.len() < elite || finalists.len() == elite && self.has_coarse_ranks() && meets()
     }
 
     /// Time in nanoseconds that a variant has to beat to reach the finals; none until there are enough other variants,
@@ -425,7 +447,8 @@ impl<'a> Search<'a> {
         Ok(finalists)
     }
 
-    /// The K best variants with different machine code that may win and pass the gates that judge a single candidate, best first.
+    /// The best variants with different machine code that may win and pass the gates that judge a single candidate, best first: the K
+    /// best, and one more if [there is room](Self::has_room).
     pub(super) fn finalists(
         &mut self,
         harness: &mut Harness<'_>,
@@ -439,8 +462,8 @@ impl<'a> Search<'a> {
         let mut unsound: BTreeMap<String, Rejection> = BTreeMap::new();
         for index in self.ranked() {
             let best = finalists.first().map(|best| &*best.evaluation);
-            let is_full = finalists.len() == self.kernel.search.elite;
-            if is_full || !self.may_win(best, &self.tried[index].evaluation) {
+            let next = &self.tried[index].evaluation;
+            if !self.has_room(&finalists, next) || !self.may_win(best, next) {
                 break;
             }
             let Tried { candidate, evaluation } = &mut self.tried[index];

@@ -50,6 +50,8 @@ pub(super) struct MeasuredCase<D: Device> {
     pub code: Arc<Vec<u8>>,
     /// The writes before each sample, by set: they remove every result of earlier launches.
     pub writes: Vec<Vec<Write<D::Buffer>>>,
+    /// Nanoseconds of the last untimed launch before the samples.
+    pub untimed: f64,
     /// Number of launches a sample.
     pub batch: u32,
     pub samples: Vec<AdjustedSample>,
@@ -115,6 +117,7 @@ impl<D: Device> Session<D> {
             on_new: None,
             code,
             writes,
+            untimed: 0.0,
             batch: 1,
             samples: Vec::new(),
             counts: SampleCounts::new(job),

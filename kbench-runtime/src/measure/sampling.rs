@@ -144,7 +144,8 @@ impl<D: Device> Run<'_, D> {
             taken += 1;
             if job.rank_only && taken == 1 {
                 let longest = cases.iter().map(|case| case.samples[0].nanoseconds * f64::from(case.batch));
-                stopping.reduce(longest.fold(0.0, f64::max));
+                let untimed = cases.iter().map(|case| case.untimed).fold(0.0, f64::max);
+                stopping.reduce(longest.fold(0.0, f64::max), untimed);
             }
             let look = taken == stopping.next() || stopping.is_late(taken);
             let cut_short = cutoff.is_some_and(|cutoff| {

@@ -128,6 +128,11 @@ impl Summary {
             p50_high,
         })
     }
+
+    /// Whether the intervals of both medians have a time in common.
+    pub fn meets(&self, other: &Summary) -> bool {
+        self.p50_low <= other.p50_high && other.p50_low <= self.p50_high
+    }
 }
 
 /// The `q` quantile (0 to 1) of ascending samples, interpolated linearly between neighbours as numpy's default does:

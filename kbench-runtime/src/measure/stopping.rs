@@ -19,10 +19,11 @@ pub const FEWEST: usize = 7;
 /// Nanoseconds of samples that suffice for a rank.
 const RANK: f64 = 1e7;
 
-/// Nanoseconds a launch from which on times hardly vary: for a rank, this number of samples suffices if they are within
-/// this share of each other.
+/// Nanoseconds a launch from which on times hardly vary. For a rank one sample suffices if the untimed launch before it took the same
+/// time within [`TWO_ALIKE`], and else this number of samples, if they are within [`ALIKE`] of each other.
 const LONG: f64 = 1e8;
 const FEWEST_LONG: usize = 3;
+const TWO_ALIKE: f64 = 0.02;
 const ALIKE: f64 = 0.05;
 
 /// Probability that the interval of any test misses the median.
@@ -78,10 +79,15 @@ impl Stopping {
         Self { controls, ..self }
     }
 
-    /// Lowers the number of samples by the measured time of one; call this before the first test.
-    pub fn reduce(&mut self, nanoseconds: f64) {
+    /// Lowers the number of samples by the measured time of one and by that of the last untimed launch before it; call this before the
+    /// first test.
+    pub fn reduce(&mut self, nanoseconds: f64, untimed: f64) {
         let enough = (RANK / nanoseconds.max(1.0)).ceil() as usize;
-        let fewest = if nanoseconds >= LONG { FEWEST_LONG } else { FEWEST };
+        let fewest = match nanoseconds {
+            short if short < LONG => FEWEST,
+            long if are_alike(&[long, untimed], TWO_ALIKE) => 1,
+            _ => FEWEST_LONG,
+        };
         self.least = self.least.min(enough.max(fewest));
         self.next = self.least;
     }
@@ -164,9 +170,7 @@ impl Stopping {
             return false;
         }
         if samples.len() < FEWEST {
-            let (low, high) =
-                samples.iter().fold((f64::INFINITY, 0.0_f64), |(low, high), &x| (low.min(x), high.max(x)));
-            return low >= LONG && high <= low * (1.0 + ALIKE);
+            return samples.iter().all(|&sample| sample >= LONG) && are_alike(samples, ALIKE);
         }
         let (half, other) = samples.split_at(samples.len() / 2);
         let median = p50(samples);
@@ -174,6 +178,12 @@ impl Stopping {
         median_interval(samples, self.error())
             .is_some_and(|(low, high)| (high - low) / 2.0 <= precision * median && apart <= 2.0 * precision * median)
     }
+}
+
+/// Whether the longest of the times is within `share` of the shortest.
+fn are_alike(times: &[f64], share: f64) -> bool {
+    let (low, high) = times.iter().fold((f64::INFINITY, 0.0_f64), |(low, high), &x| (low.min(x), high.max(x)));
+    high <= low * (1.0 + share)
 }
 
 /// Additional numbers of samples at which a case is compared with the cutoff.

@@ -8,7 +8,8 @@ use super::{Comparison, Kept, Record, Reuse, Round, SanitizedRun, VERSION, line,
 use crate::record::evaluation::{Evaluation, Reason, Rejection, ShapeErrors, TimingRecord};
 use crate::space::Settings;
 
-/// Largest relative difference of a new p50 from the recorded one. A larger difference means that the machine changed.
+/// Largest relative difference of a new p50 from the recorded one. A larger difference means that the machine changed, unless the intervals
+/// of both meet.
 const TOLERANCE: f64 = 0.02;
 
 /// Measurements of earlier runs and of this run.
@@ -164,11 +165,12 @@ enum MachineChange {
 }
 
 fn machine_change(before: Option<&Evaluation>, now: &Evaluation, is_default: bool) -> MachineChange {
-    match (before.and_then(Evaluation::p50), now.p50()) {
-        (Some(before), Some(p50)) => {
-            let apart = 100.0 * (p50 / before - 1.0);
+    let summary = |of: &Evaluation| of.p50().and(of.timing.as_ref()).map(|timing| timing.summary);
+    match (before.and_then(summary), summary(now)) {
+        (Some(before), Some(now_takes)) => {
+            let apart = 100.0 * (now_takes.p50 / before.p50 - 1.0);
             let than = if apart > 0.0 { "longer" } else { "shorter" };
-            if apart.abs() <= 100.0 * TOLERANCE {
+            if apart.abs() <= 100.0 * TOLERANCE || now_takes.meets(&before) {
                 return MachineChange::No;
             }
             MachineChange::Yes(format!("{} takes {:.0} % {than} now", now.label(), apart.abs()))

@@ -134,6 +134,20 @@ fn cached_measurements_are_discarded_after_the_machine_changed() {
         (keys(&slower), slower.machine_changed.as_deref()),
         (vec!["default"], Some("default takes 3 % longer now"))
     );
+    // The median of a few samples with noise is not known as well.
+    let noisy = |times: &[f64]| {
+        let mut default = timed("default", 100.0, true, false);
+        default.timing.as_mut().unwrap().summary = Summary::of(times).unwrap();
+        default
+    };
+    let of_noisy = |times: &[f64]| {
+        let mut known = after(&[vec![passed(noisy(&[96.0, 100.0, 104.0]))]], Reuse::Variants);
+        known.add(noisy(times), true);
+        known.machine_changed
+    };
+    assert_eq!(of_noisy(&[103.0, 108.0, 112.0]), None);
+    assert_eq!(of_noisy(&[105.0, 108.0, 112.0]).as_deref(), Some("default takes 8 % longer now"));
+    assert_eq!(of_noisy(&[88.0, 92.0, 95.0]).as_deref(), Some("default takes 8 % shorter now"));
     let mut changed = after(&[earlier()], Reuse::Variants);
     changed.add(timed("another default", 100.0, true, false), true);
     assert_eq!((keys(&changed), &changed.machine_changed), (vec!["another default"], &None));

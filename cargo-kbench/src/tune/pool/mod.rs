@@ -16,7 +16,7 @@ use kbench_runtime::driver::threads;
 use super::asker::Learned;
 use super::pipeline::Pipeline;
 use super::search::{Search, Tried, learned};
-use crate::evaluate::{Prepared, Race, Subject, prepare, yardstick_job};
+use crate::evaluate::{Prepared, Subject, prepare, yardstick_job};
 use crate::gates::performance::time;
 use crate::harness::{Candidate, DeviceTimes, Event, Harness, Notice, Reporter, RunError, caught};
 use crate::process::executor::{Executor, WorkerOptions};
@@ -355,7 +355,7 @@ impl Search<'_> {
             }
             let Some((variant, outcome)) = pipeline.take_first() else { break };
             let candidate = Candidate::from(&variant);
-            match prepare(harness, &candidate, outcome?, Some(Race { bar: self.bar() }))? {
+            match prepare(harness, &candidate, outcome?, Some(self.race()))? {
                 Prepared::Cached(evaluation) => self.told(desk, &candidate, evaluation, reporter),
                 Prepared::ToMeasure(subject) => desk.accept(*subject),
             }

@@ -107,15 +107,23 @@ fn a_comparison_converges_by_ratios_although_times_drift() {
 
 #[test]
 fn a_rank_takes_as_many_samples_as_fit_its_time() {
-    let next = |least, nanoseconds| {
+    let after = |least, nanoseconds, untimed| {
         let mut stopping = Stopping::new(least, Some(UNTIL), 1);
-        stopping.reduce(nanoseconds);
+        stopping.reduce(nanoseconds, untimed);
         stopping.next()
     };
+    let next = |least, nanoseconds| after(least, nanoseconds, 0.0);
     assert_eq!([1e3, 2e5, 1e6, 9e7, 1e9].map(|nanoseconds| next(100, nanoseconds)), [100, 50, 10, 7, 3]);
     assert_eq!(next(5, 9e7), 5, "fewer were asked for");
+    let of_long = [0.979e9, 0.981e9, 1.019e9, 1.021e9].map(|untimed| after(100, 1e9, untimed));
+    assert_eq!(of_long, [3, 1, 1, 3], "the launch before was as long");
+    assert_eq!([9e7, 1e8].map(|nanoseconds| after(100, nanoseconds, nanoseconds)), [7, 1], "a long kernel");
     let mut stopping = Stopping::new(100, Some(UNTIL), 1);
-    stopping.reduce(1e9);
+    stopping.reduce(1e9, 1e9);
+    assert!(stopping.is_converged(&[1e9]) && !stopping.is_converged(&[]));
+    let mut stopping = Stopping::new(100, Some(UNTIL), 1);
+    stopping.reduce(1e9, 0.0);
+    assert!(!stopping.is_converged(&[2.3e8, 2.3e8]), "three are the fewest");
     assert!(stopping.is_converged(&[2.3e8, 2.31e8, 2.29e8]) && !stopping.is_converged(&[2.3e8, 2.5e8, 2.29e8]));
     assert!(stopping.is_converged(&[100.0, 100.1, 100.2, 99.9, 100.0, 100.1, 99.8]));
     assert!(!stopping.is_converged(&[100.0, 101.5, 100.2, 99.9, 100.0, 100.1, 99.8]));
