@@ -56,6 +56,8 @@ pub(super) struct Search<'a> {
     strategy: Option<Box<dyn search::Strategy>>,
     /// Largest number of variants that will be tried, as far as is known.
     pub(super) total: u64,
+    /// Whether the finals compare all variants but those that are clearly slower: there are no more than the elite and the default.
+    has_coarse_ranks: bool,
     pub(super) evaluated: u64,
     pub(super) identical_code: u64,
     pub(super) cached: u64,
@@ -96,9 +98,13 @@ impl<'a> Search<'a> {
     pub(super) fn new(kernel: &'a Kernel, candidates: Candidates, warm: &WarmStart) -> Self {
         let limits = limits(kernel);
         let strategy = strategy(candidates, kernel, &limits, warm);
+        let total = asker::total(&limits, &*strategy, 0);
         Self {
             kernel,
-            total: asker::total(&limits, &*strategy, 0),
+            total,
+            has_coarse_ranks: kernel.objectives == [Objective::P50]
+                && kernel.search.proposer.is_none()
+                && total <= kernel.search.elite as u64 + 1,
             strategy: Some(strategy),
             limits,
             warm: warm.records.clone(),
@@ -223,15 +229,7 @@ impl<'a> Search<'a> {
 
     /// The race of the next variant.
     pub(super) fn race(&mut self) -> Race {
-        Race { is_coarse: self.has_coarse_ranks(), bar: self.bar() }
-    }
-
-    /// Whether the finals compare all variants but those that are clearly slower: there are no more than the elite and the default.
-    fn has_coarse_ranks(&self) -> bool {
-        let Self { kernel, total, .. } = self;
-        kernel.objectives == [Objective::P50]
-            && kernel.search.proposer.is_none()
-            && *total <= kernel.search.elite as u64 + 1
+        Race { is_coarse: self.has_coarse_ranks, bar: self.bar() }
     }
 
     /// Whether a variant may be in the finals beside those before it: one more than the elite if ranks are coarse and do not show that
@@ -240,7 +238,7 @@ impl<'a> Search<'a> {
         let elite = self.kernel.search.elite;
         let last = || finalists.last()?.evaluation.timing.as_ref();
         let meets = || last().zip(evaluation.timing.as_ref()).is_some_and(|(last, of)| of.summary.meets(&last.summary));
-        finalists.len() < elite || finalists.len() == elite && self.has_coarse_ranks() && meets()
+        finalists.len() < elite || finalists.len() == elite && self.has_coarse_ranks && meets()
     }
 
     /// Time in nanoseconds that a variant has to beat to reach the finals; none until there are enough other variants,
