@@ -84,6 +84,13 @@ impl Candidates {
         self
     }
 
+    /// Keeps at most `n` of the variants that every search tries first.
+    #[must_use]
+    pub fn beginning_with_at_most(mut self, n: usize) -> Self {
+        self.first = self.first.iter().take(n).cloned().collect();
+        self
+    }
+
     /// The toggles.
     pub fn toggles(&self) -> &[Toggle] {
         &self.space.toggles

@@ -330,7 +330,9 @@ fn variants_of_earlier_elites_follow_the_default() {
                 }
                 asked.extend(more);
             }
-            assert_eq!(asked[..3], expected, "{name}");
+            // `auto` tries the second after its first points, since the first leads.
+            let places = if strategy_name == StrategyName::Auto { [0, 1, 6] } else { [0, 1, 2] };
+            assert_eq!(places.map(|at| asked[at].clone()), expected, "{name}");
             assert_eq!(asked.iter().collect::<HashSet<_>>().len(), asked.len(), "{name} repeats itself");
         }
     }

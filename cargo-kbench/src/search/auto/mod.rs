@@ -1,9 +1,9 @@
 //! A model-based search: expected improvement of a Gaussian process on features of the toggles, and sometimes of a
 //! forest of random trees.
 //!
-//! The search starts with variants of earlier elites and with points far from each other. Failed variants count as slow
-//! in the model of times, and lower the probability that similar variants are valid. Pending variants count as if they
-//! had their expected times. The search needs no budget and no settings.
+//! The search starts with the best variant of earlier elites and with points far from each other. Failed variants count
+//! as slow in the model of times, and lower the probability that similar variants are valid. Pending variants count as
+//! if they had their expected times. The search needs no budget and no settings.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,10 +14,12 @@ use kbench_runtime::stats::percentile;
 use super::{Candidates, Outcome, Resources, Strategy, Unseen, generator, planned};
 use crate::config::Search;
 use crate::space::Variant;
+use earlier::Known;
 use features::Features;
 use model::Model;
 use trees::Forest;
 
+mod earlier;
 mod features;
 mod gp;
 mod improvement;
@@ -28,8 +30,6 @@ mod validity;
 
 /// Number of first points, and number of random candidates of which each is the farthest.
 const START: usize = 6;
-/// Both numbers if there are variants of earlier elites, which have more information than distant points.
-const WARM_START: usize = 4;
 const DRAWS: usize = 50;
 
 /// Share of the fastest variants whose times are distinguished; slower variants count as equally slow.
@@ -69,7 +69,10 @@ pub struct Auto {
     /// Variants that were asked for and whose outcome is unknown.
     pending: Vec<usize>,
     observations: Vec<Observation>,
-    model: Model,
+    /// Variants of earlier elites, best first.
+    earlier: Vec<Variant>,
+    /// The model that knows all, and one that knows no variant that follows earlier elites.
+    models: [Model; 2],
 }
 
 struct Asked {
@@ -78,9 +81,12 @@ struct Asked {
     resources: Option<Resources>,
     /// Index among the observations, once it is one.
     observed: Option<usize>,
+    /// Whether this is a variant of an earlier elite, or was proposed because one led.
+    follows: bool,
 }
 
 /// A variant with its outcome.
+#[derive(Clone)]
 pub struct Observation {
     /// Index in the order of asking.
     serial: usize,
@@ -115,12 +121,14 @@ impl Auto {
         };
         let features = Features::new(candidates.toggles(), sample);
         let planned = planned(&candidates, search);
+        let (earlier, start) = earlier::split(&candidates);
         Self {
             planned,
             exhausts: candidates.len() == Some(planned.into()) && search.seconds.is_none(),
-            unseen: Unseen::new(&candidates, generator(search.seed, 0)),
+            unseen: Unseen::new(&start, generator(search.seed, 0)),
             rng,
-            model: Model::new(&features, generator(search.seed, 2)),
+            models: [2, 3].map(|stream| Model::new(&features, generator(search.seed, stream))),
+            earlier,
             features,
             candidates,
             asked: Vec::new(),
@@ -131,28 +139,10 @@ impl Auto {
         }
     }
 
-    /// The first points. If variants of earlier elites are slower here than the default or a distant point, one more
-    /// distant point is added.
-    /// then there is another, beside them.
-    fn start(&self) -> usize {
-        let first = self.candidates.first();
-        let is_warm = |variant: &Variant| variant != self.candidates.default() && first.contains(variant);
-        let warm = first.iter().filter(|variant| is_warm(variant)).count();
-        if warm == 0 {
-            return START;
-        }
-        let start = WARM_START.max(first.len());
-        let (mut best_warm, mut best_other) = (f64::INFINITY, f64::INFINITY);
-        for observation in self.observations.iter().filter(|other| other.serial < start) {
-            let best = if is_warm(&observation.variant) { &mut best_warm } else { &mut best_other };
-            *best = observation.outcome.objective().map_or(*best, |objective| objective.min(*best));
-        }
-        if best_other < best_warm { START + warm } else { start }
-    }
-
-    /// A candidate far from all that were asked for.
+    /// A candidate far from all that were asked for, or from those that did not follow earlier elites: with slow
+    /// earlier elites, the search then has the points that it would have without.
     fn far(&mut self) -> Option<Variant> {
-        if self.asked.is_empty() || self.unseen.first().is_some() {
+        if self.asked.iter().all(|other| other.follows) || self.unseen.first().is_some() {
             return self.unseen.peek();
         }
         let weights: Vec<f32> = self.features.scales.iter().map(|scale| (scale * scale).recip() as f32).collect();
@@ -164,7 +154,8 @@ impl Auto {
                 let each = x.iter().zip(&other.x).zip(&weights).map(|((a, b), weight)| (a - b) * (a - b) * weight);
                 each.sum::<f32>()
             };
-            let nearest = self.asked.iter().map(distance).fold(f32::INFINITY, f32::min);
+            let others = self.asked.iter().filter(|other| !other.follows);
+            let nearest = others.map(distance).fold(f32::INFINITY, f32::min);
             if best.as_ref().is_none_or(|(most, _)| nearest > *most) {
                 best = Some((nearest, variant));
             }
@@ -172,35 +163,14 @@ impl Auto {
         best.map(|(_, variant)| variant)
     }
 
-    /// The targets; `None` while all outcomes are equal.
-    fn targets(&self) -> Option<Targets> {
-        let logs: Vec<Option<f64>> =
-            self.observations.iter().map(|observation| observation.outcome.objective().map(f64::ln)).collect();
-        let mut order: Vec<usize> = (0..logs.len()).filter(|&at| logs[at].is_some()).collect();
-        // The sort is stable, so that the order of asking breaks ties.
-        order.sort_by(|&a, &b| logs[a].unwrap_or_default().total_cmp(&logs[b].unwrap_or_default()));
-        let passed: Vec<f64> = order.iter().filter_map(|&at| logs[at]).collect();
-        let clip = (!passed.is_empty()).then(|| percentile(&passed, CLIP))?;
-        let mut y: Vec<f64> = logs.iter().map(|log| log.map_or(clip, |log| log.min(clip))).collect();
-        let mean = y.iter().sum::<f64>() / y.len() as f64;
-        let spread = (y.iter().map(|y| (y - mean).powi(2)).sum::<f64>() / y.len() as f64).sqrt();
-        if spread < 1e-9 {
-            return None;
-        }
-        for y in &mut y {
-            *y = (*y - mean) / spread;
-        }
-        Some(Targets { best: y[order[0]], y, order })
-    }
-
-    fn by_trees(&mut self, targets: &Targets) -> Option<Variant> {
+    fn by_trees(&mut self, observations: &[Observation], targets: &Targets) -> Option<Variant> {
         let rows = model::chosen(FITTED, targets, &mut self.rng);
-        let x: Vec<&[f32]> = rows.iter().map(|&at| self.observations[at].x.as_slice()).collect();
+        let x: Vec<&[f32]> = rows.iter().map(|&at| observations[at].x.as_slice()).collect();
         let y: Vec<f64> = rows.iter().map(|&at| targets.y[at]).collect();
         let forest = Forest::fit(&x, &y, &mut self.rng);
         let best = targets.order.iter().take(BEST);
         let mut pool: Vec<Variant> =
-            best.flat_map(|&at| self.candidates.neighbours(&self.observations[at].variant)).collect();
+            best.flat_map(|&at| self.candidates.neighbours(&observations[at].variant)).collect();
         pool.extend((0..RANDOM).filter_map(|_| self.candidates.sample(&mut self.rng)));
         let rows: Vec<Vec<f32>> = pool.iter().map(|variant| self.features.of(variant)).collect();
         let mut best: Option<(f64, Variant)> = None;
@@ -213,25 +183,68 @@ impl Auto {
         best.filter(|(score, _)| score.is_finite()).map(|(_, variant)| variant)
     }
 
-    fn next(&mut self) -> Option<Variant> {
-        if self.asked.len() < self.start() {
-            return self.far();
+    /// The next variant, and whether it follows earlier elites.
+    fn next(&mut self) -> Option<(Variant, bool)> {
+        if self.asked.len() < START {
+            return self.far().map(|variant| (variant.clone(), self.earlier.contains(&variant)));
         }
-        let Some(targets) = self.targets() else { return self.far() };
-        self.model.learn(&self.candidates, &self.features, &self.unseen, &self.observations, &targets);
-        self.imagine_pending();
-        let found = if self.asked.len() % TREES_EVERY == TREES_EVERY - 1 {
-            self.by_trees(&targets)
+        let known = self.known();
+        let follows = known == Known::Followed;
+        let untried = self.untried().next().filter(|_| follows).cloned();
+        let found = untried.or_else(|| self.with(known, |auto, observations| auto.propose(known, observations)));
+        found.map(|variant| (variant, follows))
+    }
+
+    /// Calls `f` with the observations that are known.
+    fn with<T>(&mut self, known: Known, f: impl FnOnce(&mut Self, &[Observation]) -> T) -> T {
+        let all = std::mem::take(&mut self.observations);
+        let observations = self.of(known, &all);
+        let result = f(self, &observations);
+        drop(observations);
+        self.observations = all;
+        result
+    }
+
+    fn propose(&mut self, known: Known, observations: &[Observation]) -> Option<Variant> {
+        let Some(targets) = targets(observations) else { return self.far() };
+        self.models[known.model()].learn(&self.candidates, &self.features, &self.unseen, observations, &targets);
+        self.imagine_pending(known);
+        let asked = self.asked.iter().filter(|asked| known.includes(asked)).count();
+        let found = if asked % TREES_EVERY == TREES_EVERY - 1 {
+            self.by_trees(observations, &targets)
         } else {
-            self.model.propose(&self.unseen, &[], &self.observations, &targets)
+            self.models[known.model()].propose(&self.unseen, &[], observations, &targets)
         };
         found.or_else(|| self.unseen.peek())
     }
 
-    fn imagine_pending(&mut self) {
+    /// Gives the model of what is known the pending variants.
+    fn imagine_pending(&mut self, known: Known) {
         let asked = &self.asked;
-        self.model.imagine(self.pending.iter().map(|&serial| (serial, asked[serial].x.as_slice())));
+        let pending = self.pending.iter().filter(|&&serial| known.includes(&asked[serial]));
+        self.models[known.model()].imagine(pending.map(|&serial| (serial, asked[serial].x.as_slice())));
     }
+}
+
+/// The targets; `None` while all outcomes are equal.
+fn targets(observations: &[Observation]) -> Option<Targets> {
+    let logs: Vec<Option<f64>> =
+        observations.iter().map(|observation| observation.outcome.objective().map(f64::ln)).collect();
+    let mut order: Vec<usize> = (0..logs.len()).filter(|&at| logs[at].is_some()).collect();
+    // The sort is stable, so that the order of asking breaks ties.
+    order.sort_by(|&a, &b| logs[a].unwrap_or_default().total_cmp(&logs[b].unwrap_or_default()));
+    let passed: Vec<f64> = order.iter().filter_map(|&at| logs[at]).collect();
+    let clip = (!passed.is_empty()).then(|| percentile(&passed, CLIP))?;
+    let mut y: Vec<f64> = logs.iter().map(|log| log.map_or(clip, |log| log.min(clip))).collect();
+    let mean = y.iter().sum::<f64>() / y.len() as f64;
+    let spread = (y.iter().map(|y| (y - mean).powi(2)).sum::<f64>() / y.len() as f64).sqrt();
+    if spread < 1e-9 {
+        return None;
+    }
+    for y in &mut y {
+        *y = (*y - mean) / spread;
+    }
+    Some(Targets { best: y[order[0]], y, order })
 }
 
 impl Strategy for Auto {
@@ -239,16 +252,23 @@ impl Strategy for Auto {
     fn batch(&self) -> usize {
         let asked = self.asked.len();
         let pending = (asked / PENDING).clamp(LEAST_PENDING, MOST_PENDING);
-        if asked < self.start() { self.start().max(pending) } else { pending }
+        if asked < START { START.max(pending) } else { pending }
     }
 
     fn likely(&mut self, n: usize, enough: &dyn Fn() -> bool) -> Vec<Variant> {
         let most = n.min(LIKELY).min(self.remaining() as usize);
-        let mut likely = Vec::new();
-        if let Some(targets) = self.targets().filter(|_| self.model.is_fitted()) {
-            self.imagine_pending();
-            let Self { features, unseen, observations, model, .. } = self;
-            likely = model.proposals(most, features, unseen, observations, &targets, enough);
+        let known = self.known();
+        let mut likely: Vec<Variant> = Vec::new();
+        if known == Known::Followed && self.asked.len() >= START {
+            likely.extend(self.untried().take(most).cloned());
+        }
+        if likely.is_empty() && self.models[known.model()].is_fitted() {
+            likely = self.with(known, |auto, observations| {
+                let Some(targets) = targets(observations) else { return Vec::new() };
+                auto.imagine_pending(known);
+                let Self { features, unseen, models, .. } = auto;
+                models[known.model()].proposals(most, features, unseen, observations, &targets, enough)
+            });
         }
         if self.exhausts {
             let left = self.candidates.list().unwrap_or_default().iter();
@@ -261,7 +281,7 @@ impl Strategy for Auto {
 
     fn ask(&mut self, n: usize) -> Vec<Variant> {
         for (serial, outcome) in std::mem::take(&mut self.news) {
-            let Asked { variant, x, resources, observed } = &mut self.asked[serial];
+            let Asked { variant, x, resources, observed, .. } = &mut self.asked[serial];
             if let Some(at) = *observed {
                 self.observations[at].outcome = outcome;
                 continue;
@@ -274,18 +294,15 @@ impl Strategy for Auto {
         let mut batch = Vec::new();
         while batch.len() < n && self.remaining() > 0 {
             // Later points need some outcomes of the first.
-            if self.asked.len() >= self.start()
-                && self.observations.len() < self.start() / 2
-                && !self.pending.is_empty()
-            {
+            if self.asked.len() >= START && self.observations.len() < START / 2 && !self.pending.is_empty() {
                 break;
             }
-            let Some(variant) = self.next() else { break };
+            let Some((variant, follows)) = self.next() else { break };
             self.unseen.insert(&variant);
             self.by_variant.insert(variant.clone(), self.asked.len());
             self.pending.push(self.asked.len());
             let x = self.features.of(&variant);
-            self.asked.push(Asked { x, variant: variant.clone(), resources: None, observed: None });
+            self.asked.push(Asked { x, variant: variant.clone(), resources: None, observed: None, follows });
             batch.push(variant);
         }
         batch

@@ -7,9 +7,10 @@ use super::gp::{Factor, Parameters, kernel};
 use super::pool::Pool;
 use super::validity::Validity;
 use super::*;
+use crate::config::StrategyName;
 use crate::expr::Value;
 use crate::search::Failure;
-use crate::space::{Layer, Reach, Toggle};
+use crate::space::{Layer, Reach, Space, Toggle};
 
 fn toggle(name: &str, values: Vec<Value>) -> Toggle {
     Toggle { name: name.to_owned(), values, layer: Layer::Macro, reach: Reach::Macro }
@@ -244,4 +245,123 @@ fn without_failures_every_variant_is_likely_valid() {
     let observations: Vec<Observation> = OBSERVED.iter().map(|&[_, b]| observation(&features, [0, b], true)).collect();
     let validity = Validity::new(&pool, observations.iter());
     assert!(pool.blocks.iter().all(|block| validity.log_chances(block, &combined(&validity, block)).is_none()));
+}
+
+/// A search of 768 variants that begins with three variants of earlier elites.
+fn begun() -> (Auto, [Variant; 3]) {
+    let toggles =
+        vec![toggle("A", ints(&(1..=64).collect::<Vec<_>>())), toggle("B", ints(&(1..=12).collect::<Vec<_>>()))];
+    let space = Space { toggles, constraints: Vec::new(), default: Variant(vec![0, 0]) };
+    let elite = [[20, 3], [21, 3], [22, 3]].map(|at| Variant(at.to_vec()));
+    let candidates = Candidates::new(&space).beginning_with(elite.clone());
+    let search = Search {
+        strategy: StrategyName::Auto,
+        elite: 3,
+        seed: 0,
+        evaluations: None,
+        seconds: None,
+        shape: 0,
+        proposer: None,
+        roofline: None,
+        partition: None,
+    };
+    (Auto::new(candidates, &search), elite)
+}
+
+/// Slower with each toggle.
+fn slow(variant: &Variant) -> f64 {
+    2.0 + f64::from(variant.0[0]) / 64.0 + f64::from(variant.0[1]) / 12.0
+}
+
+/// Asks for one variant after the other until this number of variants have outcomes.
+fn continued(auto: &mut Auto, evaluations: usize, outcome: impl Fn(&Variant) -> Outcome) -> Vec<Variant> {
+    let before = auto.asked.len();
+    while auto.asked.len() < evaluations {
+        for variant in auto.ask(1) {
+            auto.tell(&variant, outcome(&variant));
+        }
+    }
+    auto.asked[before..].iter().map(|asked| asked.variant.clone()).collect()
+}
+
+/// Places of the variants that followed earlier elites.
+fn following(auto: &Auto) -> Vec<usize> {
+    (0..auto.asked.len()).filter(|&at| auto.asked[at].follows).collect()
+}
+
+#[test]
+fn an_earlier_elite_is_followed_only_while_it_leads_and_there_are_gains() {
+    let run = |of_elite: &dyn Fn(usize) -> Outcome, near: f64| {
+        let (mut auto, elite) = begun();
+        let outcome = |variant: &Variant| match elite.iter().position(|one| one == variant) {
+            Some(at) => of_elite(at),
+            None => Outcome::Measured(if variant.0[0] > 40 { slow(variant) * near } else { slow(variant) }),
+        };
+        let asked = continued(&mut auto, 40, outcome);
+        assert_eq!(asked[..2], [Variant(vec![0, 0]), elite[0].clone()], "the default is first");
+        let places = elite.map(|one| asked.iter().position(|other| *other == one));
+        (following(&auto), places, auto.known())
+    };
+    // The default, the best of the elites and four distant points; the others of the elites; four proposals.
+    let fast = |_| Outcome::Measured(1.0);
+    let places = [Some(1), Some(6), Some(7)];
+    assert_eq!(run(&fast, 1.0), (vec![1, 6, 7, 8, 9, 10, 11], places, Known::Others));
+    // A gain is 2 %: the third of the elites has one.
+    let faster = |at| Outcome::Measured([1.0, 0.99, 0.97][at]);
+    assert_eq!(run(&faster, 1.0), (vec![1, 6, 7, 8, 9, 10, 11, 12, 13], places, Known::Others));
+    let (followed, [_, second, third], known) = run(&|_| Outcome::Measured(9.0), 1.0);
+    assert_eq!((followed, known), (vec![1], Known::All), "a slow one is not followed");
+    assert!(second.is_none_or(|at| at >= START) && third.is_none_or(|at| at >= START));
+    let (followed, _, known) = run(&|_| Outcome::Failed(Failure::Launch), 1.0);
+    assert_eq!((followed, known), (vec![1], Known::All), "a failed one is not followed");
+    // Others that are faster, which a search finds later.
+    let (followed, _, known) = run(&|_| Outcome::Measured(1.9), 0.4);
+    assert!(followed.len() <= 7 && known == Known::All, "{followed:?} {known:?}");
+}
+
+#[test]
+fn a_search_forgets_an_earlier_elite_that_led_without_gains() {
+    let [mut one, mut other] = [begun(), begun()].map(|(auto, _)| auto);
+    let elite = begun().1;
+    let outcome = |variant: &Variant| Outcome::Measured(if elite.contains(variant) { 1.0 } else { slow(variant) });
+    assert_eq!(continued(&mut one, 12, outcome), continued(&mut other, 12, outcome));
+    // From here on, the elites' times are of no importance, as long as they lead.
+    for variant in &elite {
+        other.tell(variant, Outcome::Measured(1.5));
+    }
+    assert_eq!(continued(&mut one, 40, outcome), continued(&mut other, 40, outcome));
+    assert_eq!((one.known(), other.known()), (Known::Others, Known::Others));
+    // A faster one, and the model knows all.
+    let last = one.ask(1).pop().unwrap();
+    one.tell(&last, Outcome::Measured(0.9));
+    let next = one.ask(1).pop().unwrap();
+    assert_eq!(one.known(), Known::All);
+    assert!(!elite.contains(&next) && one.models[0].is_fitted());
+}
+
+#[test]
+fn pending_variants_count_as_no_gain_and_likely_ones_change_nothing() {
+    let run = |guesses: bool| {
+        let (mut auto, elite) = begun();
+        let first = auto.ask(START);
+        assert!(auto.ask(1).is_empty(), "some outcomes are needed");
+        for variant in &first {
+            auto.tell(variant, Outcome::Measured(if *variant == elite[0] { 1.0 } else { slow(variant) }));
+        }
+        assert_eq!(auto.ask(1), [elite[1].clone()]);
+        if guesses {
+            assert_eq!(auto.likely(3, &|| false), [elite[2].clone()]);
+        }
+        let mut asked = auto.ask(6);
+        assert_eq!(following(&auto), [1, 6, 7, 8, 9, 10, 11]);
+        if guesses {
+            // Of the second model, which proposed once.
+            let likely = auto.likely(3, &|| false);
+            assert!(likely.len() == 3 && auto.models[1].is_fitted() && !likely.contains(&asked[5]), "{likely:?}");
+        }
+        asked.extend(auto.ask(13));
+        assert_eq!((asked.len(), following(&auto).len()), (19, 7));
+        asked
+    };
+    assert_eq!(run(true), run(false));
 }
