@@ -80,8 +80,12 @@ fn a_long_default_that_cannot_win_is_checked_as_a_baseline() {
 
 #[test]
 fn ranks_are_coarse_where_the_finals_compare_nearly_all_variants() {
-    let searched = |slow: &str, search: &str| {
+    let searched_in = |toggles: &str, slow: &str, search: &str| {
         let package = package(&format!("time_ns = '1000000 * (1 + {slow}) + A'\nnoise = 0.03\n"), search);
+        let manifest = package.path().join("Cargo.toml");
+        let (text, before) = (fs::read_to_string(&manifest).unwrap(), "toggles.macro");
+        assert!(text.contains(before));
+        fs::write(&manifest, text.replace(before, &format!("{toggles}\n{before}"))).unwrap();
         tuned(package.path(), &[]);
         let journal = fs::read_to_string(package.path().join("target/kbench/journal/model/model.jsonl")).unwrap();
         let records = journal.lines().map(|line| {
@@ -93,6 +97,7 @@ fn ranks_are_coarse_where_the_finals_compare_nearly_all_variants() {
         let finalists = of("comparison").next().unwrap()["entries"].as_array().unwrap().len();
         (samples, finalists)
     };
+    let searched = |slow: &str, search: &str| searched_in("", slow, search);
     // The four variants are equal, and the default may be one of the best three.
     let (samples, finalists) = searched("0", "elite = 3");
     assert!(
@@ -102,6 +107,10 @@ fn ranks_are_coarse_where_the_finals_compare_nearly_all_variants() {
     let (samples, finalists) = searched("0", "elite = 2");
     assert!(samples >= 100 && finalists <= 4, "{samples} {finalists}: ranks decide");
     assert_eq!(searched("(A == 3)", "elite = 3").1, 4, "A = 3 is slower");
+    // At the default there is one value of C, so the search learns later that it tries seven variants.
+    let more = "toggles.micro = { C = [0, 1] }\ntoggles.constraints = ['A > 0 or C == 0']";
+    let (samples, finalists) = searched_in(more, "0", "elite = 3");
+    assert!(samples >= 100 && finalists <= 5, "{samples} {finalists}: ranks decide");
 }
 
 #[test]

@@ -134,9 +134,8 @@ fn a_resumed_run_says_what_the_first_one_said() {
     }
 }
 
-/// A finalist that the rest of its check rejected stays out: a kernel that is wrong at times may pass another one.
-#[test]
-fn a_check_that_failed_counts_in_a_resumed_run() {
+/// A package of C kernels, of which the rest of a check rejects those with `A=1`.
+fn package_with_a_late_rejection(toggles: &str) -> tempfile::TempDir {
     let folder = model::package_with("", "");
     let manifest = folder.path().join("Cargo.toml");
     let mut table = fs::read_to_string(&manifest).unwrap();
@@ -144,7 +143,7 @@ fn a_check_that_failed_counts_in_a_resumed_run() {
         ("\"fake\"", "\"c\""),
         ("model.toml", "k.c"),
         ("reference.toml", "r.c"),
-        ("A = [0, 1, 2, 3], B = [0, 1, 2, 3]", "A = [0, 1]"),
+        ("A = [0, 1, 2, 3], B = [0, 1, 2, 3]", toggles),
         ("toggles.micro = { C = [0, 1], D = [0, 1] }", "timing.max_seconds = 0.05"),
     ] {
         assert!(table.contains(old), "{old}");
@@ -157,6 +156,13 @@ fn a_check_that_failed_counts_in_a_resumed_run() {
     };
     fs::write(folder.path().join("k.c"), copy("float", "A == 1 && x[i] < -30 ? 0 : x[i]")).unwrap();
     fs::write(folder.path().join("r.c"), copy("double", "x[i]")).unwrap();
+    folder
+}
+
+/// A finalist that the rest of its check rejected stays out: a kernel that is wrong at times may pass another one.
+#[test]
+fn a_check_that_failed_counts_in_a_resumed_run() {
+    let folder = package_with_a_late_rejection("A = [0, 1]");
     let run = || {
         let output = autotune(folder.path()).output().unwrap();
         assert_success(&output);
@@ -166,6 +172,26 @@ fn a_check_that_failed_counts_in_a_resumed_run() {
     let first = run();
     assert_eq!(first, (serde_json::json!({ "correctness/wrong": 1 }), 1, 1));
     assert_eq!(run(), first, "no check was run again");
+}
+
+/// All variants of a program that was rejected late are rejected in `report` and `compare`, also after a resumed run.
+#[test]
+fn no_variant_of_a_rejected_program_has_a_time() {
+    let folder = package_with_a_late_rejection("A = [0, 1], B = [0, 1]");
+    let said = |args: &[&str]| {
+        let output = model::kbench(folder.path(), args).output().unwrap();
+        assert_success(&output);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let journal = "target/kbench/journal/model/model.jsonl";
+    for run in ["first", "resumed"] {
+        assert_success(&autotune(folder.path()).output().unwrap());
+        let report = said(&["report", "--format", "csv"]);
+        let rejected = report.lines().filter(|line| line.contains(",rejected,") && line.contains("A=1")).count();
+        assert_eq!(rejected, 2, "{run}: {report}");
+        let compared = said(&["compare", journal, journal]);
+        assert!(compared.contains("A=0") && !compared.contains("A=1"), "{run}: {compared}");
+    }
 }
 
 #[test]

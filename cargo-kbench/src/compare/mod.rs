@@ -204,8 +204,9 @@ impl FileDiff {
             Ok(new) => {
                 let (speedup, basis) = speedup(old, new);
                 let same_program = is_same_program(before, after);
+                let known = speedup.filter(|_| same_program || old.summary.n > 1 && new.summary.n > 1);
                 let verdict =
-                    speedup.map_or(Verdict::Inconclusive, |speedup| judge(&speedup, same_program, threshold, floor));
+                    known.map_or(Verdict::Inconclusive, |speedup| judge(&speedup, same_program, threshold, floor));
                 row.new = Some(new.summary);
                 row.speedup = speedup;
                 row.verdict = Some(verdict);
@@ -279,6 +280,9 @@ fn speedup(old: &Time, new: &Time) -> (Option<Speedup>, String) {
     // The interval of the ratio uses the opposite ends of the two intervals.
     let speedup =
         Speedup { ratio: old.p50 / new.p50, low: old.p50_low / new.p50_high, high: old.p50_high / new.p50_low };
+    if old.n == 1 || new.n == 1 {
+        return (Some(speedup), "one sample has no interval".to_owned());
+    }
     let apart = old.p50_low > new.p50_high || new.p50_low > old.p50_high;
     (Some(speedup), format!("intervals {}", if apart { "apart" } else { "overlap" }))
 }

@@ -203,16 +203,20 @@ fn of_elite(file: EliteFile) -> Vec<Measured> {
 fn of_journal(records: impl Iterator<Item = Record>) -> Vec<Measured> {
     let mut start = Start::default();
     let mut all = Latest::default();
+    // Labels of variants by key; those of one program share a key.
+    let mut labels: HashMap<String, Vec<String>> = HashMap::new();
     for record in records {
         match record {
             Record::Start(begun) => {
                 if !begun.goes_on() {
                     all = Latest::default();
+                    labels.clear();
                 }
                 start = begun;
             }
             Record::Evaluation(evaluation) => {
                 let label = evaluation.label();
+                labels.entry(evaluation.key.clone()).or_default().push(label.clone());
                 let result = match (evaluation.outcome, evaluation.timing) {
                     (Judgement::Passed, Some(timing)) => {
                         let cached = evaluation.cached;
@@ -249,11 +253,14 @@ fn of_journal(records: impl Iterator<Item = Record>) -> Vec<Measured> {
                     all.put(measured);
                 }
             }
-            Record::Sanitized(_)
-            | Record::Checked { .. }
-            | Record::Revoked { .. }
-            | Record::Round(_)
-            | Record::End { .. } => {}
+            Record::Revoked { key, rejection, .. } => {
+                for label in labels.get(&key).into_iter().flatten() {
+                    for shape in start.shapes.keys() {
+                        all.reject(&started(&start, label, shape), &rejection.to_string());
+                    }
+                }
+            }
+            Record::Sanitized(_) | Record::Checked { .. } | Record::Round(_) | Record::End { .. } => {}
         }
     }
     let mut all = all.entries;
@@ -312,6 +319,13 @@ impl Latest {
 
     fn get(&self, like: &Measured) -> Option<&Measured> {
         self.places.get(&Self::key(like)).map(|&place| &self.entries[place])
+    }
+
+    /// Gives the entry with the name, shape and device of `like`, if there is one, a rejection in place of its time.
+    fn reject(&mut self, like: &Measured, why: &str) {
+        if let Some(&place) = self.places.get(&Self::key(like)) {
+            self.entries[place].result = Err(why.to_owned());
+        }
     }
 
     fn put(&mut self, new: Measured) {

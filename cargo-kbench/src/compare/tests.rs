@@ -63,6 +63,21 @@ fn verdicts_come_from_samples_or_else_from_intervals() {
 }
 
 #[test]
+fn one_sample_decides_nothing() {
+    let of = |p50, count: usize| {
+        let mut measured = without_samples(measured("x", p50));
+        measured.result.as_mut().unwrap().summary = Summary::of(&samples(p50)[..count]).unwrap();
+        measured
+    };
+    for (old, new) in [(1, 1), (1, 7), (7, 1)] {
+        let row = row(of(1000.0, old), of(1100.0, new));
+        assert_eq!((row.verdict, row.regression), (Some(Verdict::Inconclusive), false), "{old} {new}");
+        assert_eq!((row.speedup.is_some(), &*row.reasons[0]), (true, "one sample has no interval"));
+    }
+    assert_eq!(row(of(1000.0, 7), of(1100.0, 7)).verdict, Some(Verdict::Slower));
+}
+
+#[test]
 fn a_slowdown_within_the_threshold_passes() {
     let regressions =
         |threshold| compare(&[measured("x", 1000.0)], &[measured("x", 1030.0)], &[], threshold).unwrap().regressions();
@@ -173,7 +188,7 @@ fn a_journal_is_read_as_the_run_and_those_it_resumed() {
         sampling: None,
     };
     let tried = |journal: &mut Journal, a, outcome: Result<f64, Reason>| {
-        let mut evaluation = Evaluation::new(toggles(a), Vec::new());
+        let mut evaluation = Evaluation { key: format!("key {a}"), ..Evaluation::new(toggles(a), Vec::new()) };
         match outcome {
             Ok(p50) => evaluation.timing = Some(timing(p50)),
             Err(reason) => {
@@ -197,6 +212,7 @@ fn a_journal_is_read_as_the_run_and_those_it_resumed() {
     journal.start(start(false)).unwrap();
     tried(&mut journal, 0, Ok(100.0));
     tried(&mut journal, 1, Ok(90.0));
+    tried(&mut journal, 3, Ok(80.0));
     journal.start(start(true)).unwrap();
     tried(&mut journal, 2, Err(Reason::Wrong));
     let entry = |name: &str, p50| ComparisonEntry {
@@ -210,6 +226,10 @@ fn a_journal_is_read_as_the_run_and_those_it_resumed() {
     };
     let entries = vec![entry("A=0 B=0", 101.0), entry("naive", 500.0)];
     journal.append(&Record::Comparison(Box::new(Comparison { entries, ..Comparison::default() }))).unwrap();
+    let rejection = Rejection::new(GateName::Sanitize, Reason::Memcheck, "a finding", None);
+    let revoked = |key: &str| Record::Revoked { key: key.into(), rejection: rejection.clone(), by_check: false };
+    journal.append(&revoked("key 3")).unwrap();
+    journal.append(&revoked("key 9")).unwrap();
     drop(journal);
 
     let (all, damaged) = read(&path).unwrap();
@@ -225,11 +245,13 @@ fn a_journal_is_read_as_the_run_and_those_it_resumed() {
     let expected = [
         ("default", true, Some(101.0), true),
         ("A=1 B=0", true, Some(90.0), false),
+        ("A=3 B=0", true, None, false),
         ("A=2 B=0", true, None, false),
         ("naive", false, Some(500.0), true),
         ("best", true, Some(101.0), true),
     ];
     assert_eq!(told, expected);
+    assert!(all[2].result.as_ref().unwrap_err().contains("a finding"));
     let first = &all[0];
     assert_eq!((&*first.kernel, &*first.device.name, first.cache.as_deref()), ("p/k", "model", Some("hot")));
     assert_eq!(first.dims, Some(Sizes::from([("N".into(), 64)])));

@@ -32,6 +32,14 @@ fn is_checked(harness: &Harness<'_>, evaluation: &mut Evaluation) -> bool {
     failed.map(|rejection| evaluation.reject(rejection)).is_some()
 }
 
+/// Records the failed check of this program again. In the run that is resumed, its record comes before that of the last candidate.
+pub(super) fn record_failed_check(harness: &mut Harness<'_>, key: &str) -> Result<(), RunError> {
+    match harness.results.failed_check(key).cloned() {
+        Some(rejection) => harness.record(&Record::Revoked { key: key.to_owned(), rejection, by_check: true }),
+        None => Ok(()),
+    }
+}
+
 /// Runs the checks of a baseline on a candidate that cannot win, and that others are compared with: all seeds, no patterns. A candidate
 /// that fails is rejected. One launch on each seed is enough, since the candidate passed two on the first.
 pub fn complete_as_baseline(

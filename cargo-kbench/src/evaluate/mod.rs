@@ -272,6 +272,7 @@ impl Subject {
         // The journal already has the records of a run that is resumed.
         if !is_new || is_earlier {
             harness.record_evaluation(&cached)?;
+            complete::record_failed_check(harness, &self.key)?;
         }
         if is_earlier {
             harness.results.add(Arc::clone(&cached), false);

@@ -97,14 +97,16 @@ pub(super) fn learned(variant: &Variant, evaluation: &Evaluation) -> Learned {
 impl<'a> Search<'a> {
     pub(super) fn new(kernel: &'a Kernel, candidates: Candidates, warm: &WarmStart) -> Self {
         let limits = limits(kernel);
+        // The total is no bound: a strategy may learn of more variants later.
+        let budget = limits.evaluations.map(u128::from);
+        let most = [budget, candidates.len()].into_iter().flatten().min();
         let strategy = strategy(candidates, kernel, &limits, warm);
-        let total = asker::total(&limits, &*strategy, 0);
         Self {
             kernel,
-            total,
+            total: asker::total(&limits, &*strategy, 0),
             has_coarse_ranks: kernel.objectives == [Objective::P50]
                 && kernel.search.proposer.is_none()
-                && total <= kernel.search.elite as u64 + 1,
+                && most.is_some_and(|most| most <= kernel.search.elite as u128 + 1),
             strategy: Some(strategy),
             limits,
             warm: warm.records.clone(),

@@ -24,6 +24,9 @@ const BOOTSTRAP_ROUNDS: usize = 20;
 /// Largest difference of a ratio from 1 that counts as none.
 pub const SAME: f64 = 0.01;
 
+/// Share within which a sample and the untimed launch before it agree where the sample alone is enough for a rank.
+pub(super) const TWO_ALIKE: f64 = 0.02;
+
 /// Share of the resamples within an interval.
 pub const CONFIDENCE: f64 = 0.95;
 
@@ -129,9 +132,14 @@ impl Summary {
         })
     }
 
-    /// Whether the intervals of both medians have a time in common.
+    /// Whether the intervals of both medians have a time in common. A single sample has no interval: [`TWO_ALIKE`] stands for one.
     pub fn meets(&self, other: &Summary) -> bool {
-        self.p50_low <= other.p50_high && other.p50_low <= self.p50_high
+        let ends = |of: &Summary| {
+            let share = if of.n == 1 { TWO_ALIKE } else { 0.0 };
+            (of.p50_low * (1.0 - share), of.p50_high * (1.0 + share))
+        };
+        let ((low, high), (other_low, other_high)) = (ends(self), ends(other));
+        low <= other_high && other_low <= high
     }
 }
 

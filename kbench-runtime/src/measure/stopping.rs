@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use super::decided::{Known, are_decided};
-use crate::measure::statistics::{Speedup, percentile};
+use crate::measure::statistics::{Speedup, TWO_ALIKE, percentile};
 use crate::protocol::Convergence;
 
 /// Number of samples that are taken even if the time is up, and the smallest number whose range is an interval of their
@@ -23,7 +23,6 @@ const RANK: f64 = 1e7;
 /// time within [`TWO_ALIKE`], and else this number of samples, if they are within [`ALIKE`] of each other.
 const LONG: f64 = 1e8;
 const FEWEST_LONG: usize = 3;
-const TWO_ALIKE: f64 = 0.02;
 const ALIKE: f64 = 0.05;
 
 /// Probability that the interval of any test misses the median.

@@ -148,6 +148,7 @@ fn cached_measurements_are_discarded_after_the_machine_changed() {
     assert_eq!(of_noisy(&[103.0, 108.0, 112.0]), None);
     assert_eq!(of_noisy(&[105.0, 108.0, 112.0]).as_deref(), Some("default takes 8 % longer now"));
     assert_eq!(of_noisy(&[88.0, 92.0, 95.0]).as_deref(), Some("default takes 8 % shorter now"));
+    assert_eq!((of_noisy(&[106.0]), of_noisy(&[107.0]).as_deref()), (None, Some("default takes 7 % longer now")));
     let mut changed = after(&[earlier()], Reuse::Variants);
     changed.add(timed("another default", 100.0, true, false), true);
     assert_eq!((keys(&changed), &changed.machine_changed), (vec!["another default"], &None));

@@ -114,8 +114,9 @@ pub(super) fn compare_until(
             return Ok(compared);
         };
         let loser = if let Some(contender) = contenders.get(place) {
-            let (id, role) = (contender.id.clone(), contender.role);
-            contenders.retain(|other| !leaves((&other.id, other.role), (&id, role), rejection.code));
+            let id = contender.id.clone();
+            let has_control = contenders.iter().any(|other| other.role == EntryRole::Again);
+            contenders.retain(|other| !leaves((&other.id, other.role), &id, rejection.code, has_control));
             id
         } else {
             rivals.remove(place - contenders.len()).id()
@@ -127,10 +128,10 @@ pub(super) fn compare_until(
     Ok(compared)
 }
 
-/// Whether an entrant leaves with a rejected one. A variant with two measurements fails as a whole, unless the device has no memory for the second.
-fn leaves(other: (&EntrantId, EntryRole), rejected: (&EntrantId, EntryRole), code: Reason) -> bool {
-    let is_control = rejected.1 == EntryRole::Again && code == Reason::OutOfMemory;
-    other.0 == rejected.0 && (other.1 == rejected.1 || !is_control)
+/// Whether an entrant leaves a comparison that rejected one. A variant with two measurements fails as a whole. Where the device has no memory for all
+/// entrants, the second measurement leaves, whichever entrant found no memory.
+fn leaves(other: (&EntrantId, EntryRole), rejected: &EntrantId, code: Reason, has_control: bool) -> bool {
+    if code == Reason::OutOfMemory && has_control { other.1 == EntryRole::Again } else { other.0 == rejected }
 }
 
 /// Entries with the identities of their entrants: kernels, then programs, in the order of the measurement.
@@ -176,16 +177,19 @@ mod tests {
     use crate::config::{ProgramBaseline, fixture};
 
     #[test]
-    fn a_variant_fails_as_a_whole_unless_only_its_control_lacks_memory() {
-        let (variant, again) = ((&ONE, EntryRole::Variant), (&ONE, EntryRole::Again));
-        let others = [variant, again, (&TWO, EntryRole::Variant)];
-        let of = |rejected, code| others.map(|other| leaves(other, rejected, code));
-        assert_eq!(of(again, Reason::OutOfMemory), [false, true, false]);
-        for (rejected, code) in
-            [(variant, Reason::OutOfMemory), (variant, Reason::Wrong), (again, Reason::Wrong), (again, Reason::Signal)]
-        {
-            assert_eq!(of(rejected, code), [true, true, false], "{code}");
+    fn a_variant_fails_as_a_whole_and_its_control_leaves_where_memory_is_short() {
+        let others = [(&ONE, EntryRole::Variant), (&ONE, EntryRole::Again), (&TWO, EntryRole::Baseline)];
+        let of = |rejected, code, has_control| others.map(|other| leaves(other, rejected, code, has_control));
+        for rejected in [&ONE, &TWO] {
+            assert_eq!(of(rejected, Reason::OutOfMemory, true), [false, true, false]);
         }
+        for code in [Reason::Wrong, Reason::Signal] {
+            assert_eq!(of(&ONE, code, true), [true, true, false], "{code}");
+            assert_eq!(of(&TWO, code, true), [false, false, true], "{code}");
+        }
+        let alone = [others[0], others[2]];
+        let of = |rejected| alone.map(|other| leaves(other, rejected, Reason::OutOfMemory, false));
+        assert_eq!([of(&ONE), of(&TWO)], [[true, false], [false, true]]);
     }
 
     #[test]
