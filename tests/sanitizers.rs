@@ -64,6 +64,27 @@ fn the_journal_has_the_finalists_that_a_sanitizer_rejects() {
     assert_eq!((&revoked["rejection"]["code"], &revoked["by_check"]), (&"memcheck".into(), &serde_json::Value::Null));
 }
 
+/// A verdict is bound to its deadline, so the tool runs again in a resumed run with another one.
+#[test]
+fn a_variant_that_passes_in_a_resumed_run_is_rejected_no_more() {
+    let (package, tool) = package();
+    let run = |args: &[&str], mode: &str| {
+        let mut command = kbench(package.path(), args);
+        let output = command.env("COMPUTE_SANITIZER", &tool).env("TOOL_MODE", mode).output().unwrap();
+        let shown = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        (output.status.code(), shown)
+    };
+    let rejected = || run(&["report", "--format", "csv"], "clean").1.matches(",rejected,").count();
+    let (exit, shown) = run(&["autotune", "--iters", "10"], "finds");
+    assert!(exit == Some(1) && rejected() > 0, "{shown}");
+    let manifest = package.path().join("Cargo.toml");
+    let (table, tools) = (fs::read_to_string(&manifest).unwrap(), "tools = [\"memcheck\"]");
+    assert!(table.contains(tools));
+    fs::write(&manifest, table.replace(tools, &format!("{tools}\ntimeout_seconds = 600"))).unwrap();
+    let (exit, shown) = run(&["autotune", "--iters", "10", "--resume"], "clean");
+    assert_eq!((exit, rejected()), (Some(0), 0), "{shown}");
+}
+
 #[test]
 fn only_the_tool_speaks_for_the_tool() {
     let (package, tool) = package();

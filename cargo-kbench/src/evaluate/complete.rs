@@ -40,6 +40,16 @@ pub(super) fn record_failed_check(harness: &mut Harness<'_>, key: &str) -> Resul
     }
 }
 
+/// Records the result of the gates that judge a candidate alone, where the journal has another one.
+pub(super) fn record_alone(harness: &mut Harness<'_>, evaluation: &Evaluation) -> Result<(), RunError> {
+    match evaluation.rejection().cloned() {
+        Some(rejection) => harness.record(&Record::Revoked { key: evaluation.key.clone(), rejection, by_check: false }),
+        // The run that is resumed rejected this variant, and the journal's last record about the variant says so.
+        None if harness.results.is_revoked(&evaluation.key) => harness.record_evaluation(evaluation),
+        None => Ok(()),
+    }
+}
+
 /// Runs the checks of a baseline on a candidate that cannot win, and that others are compared with: all seeds, no patterns. A candidate
 /// that fails is rejected. One launch on each seed is enough, since the candidate passed two on the first.
 pub fn complete_as_baseline(

@@ -14,7 +14,6 @@ use crate::gates::performance::{impossible, time as measure_time};
 use crate::gates::{GATES, Trial};
 use crate::harness::{Built, Candidate, Event, Halt, Harness, Named, Reporter, RunError, Step, caught};
 use crate::record::evaluation::{Checked, Evaluation};
-use crate::record::journal::Record;
 
 pub use anticipated::Anticipated;
 pub use build::{BuildFailure, BuildOutcome, try_build};
@@ -83,10 +82,7 @@ pub fn judge_alone(
     trial.run(GATES.into_iter().filter(|gate| !gate.is_joint()), harness, reporter)?;
     *evaluation = trial.evaluation;
     application::measure_again(harness, candidate, evaluation)?;
-    match evaluation.rejection().cloned() {
-        Some(rejection) => harness.record(&Record::Revoked { key: evaluation.key.clone(), rejection, by_check: false }),
-        None => Ok(()),
-    }
+    complete::record_alone(harness, evaluation)
 }
 
 /// Checks a built candidate and times it at the search's shape. Recorded results are reused. In a search, sampling ends

@@ -61,6 +61,11 @@ impl Results {
         self.cache.failed_check(key)
     }
 
+    /// Whether the variant with this key passed and was rejected later, in the run that is resumed.
+    pub fn is_revoked(&self, key: &str) -> bool {
+        self.cache.is_revoked(key)
+    }
+
     /// Whether a candidate of this run had this key.
     pub fn is_tried(&self, key: &str) -> bool {
         self.first.contains_key(key)

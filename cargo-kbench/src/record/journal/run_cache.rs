@@ -148,6 +148,11 @@ impl RunCache {
         self.failed_checks.get(key)
     }
 
+    /// Whether the variant with this key passed and was rejected later.
+    pub fn is_revoked(&self, key: &str) -> bool {
+        self.revoked.contains(key)
+    }
+
     /// The evaluation with this key, and whether an earlier run measured it.
     pub fn evaluation(&self, key: &str) -> Option<(&Arc<Evaluation>, bool)> {
         self.evaluations.get(key).map(|evaluation| (evaluation, self.earlier.contains(key)))
