@@ -56,6 +56,7 @@ while read -r request; do
         esac
         case $mode in
         fewer) n=$((n - 1)) ;;
+        once) [ -e crashed ] || { : >crashed; kill -SEGV $$; } ;;
         esac
         time=20000
         case $mode in
@@ -174,6 +175,25 @@ fn a_faulty_program_affects_no_other_measurement() {
         assert_eq!(why["code"], code, "{mode}: {why}");
         assert!(why["message"].as_str().unwrap().contains(words), "{mode}: {why}");
     }
+}
+
+#[test]
+fn a_resumed_run_tries_a_program_again() {
+    let package = package(&["once"], "");
+    let is_measured = |args: &[&str]| {
+        assert_eq!(messages(package.path(), &[&["autotune", "--iters", "10"], args].concat()).0, 0);
+        let elite: Value = serde_json::from_slice(&fs::read(package.path().join("elite.json")).unwrap()).unwrap();
+        let baselines = elite["kernels"][0]["baselines"].as_array().unwrap();
+        baselines.iter().any(|baseline| baseline["name"] == "once")
+    };
+    assert!(!is_measured(&[]), "it crashed");
+    // The run was killed before its end.
+    let journal = package.path().join("target/kbench/journal/model/model.jsonl");
+    let text = fs::read_to_string(&journal).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.contains("\"record\":\"end\"")).collect();
+    assert_eq!(lines.len() + 1, text.lines().count());
+    fs::write(&journal, lines.join("\n") + "\n").unwrap();
+    assert!(is_measured(&["--resume"]));
 }
 
 #[test]

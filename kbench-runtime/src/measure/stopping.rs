@@ -84,7 +84,7 @@ impl Stopping {
         let enough = (RANK / nanoseconds.max(1.0)).ceil() as usize;
         let fewest = match nanoseconds {
             short if short < LONG => FEWEST,
-            long if are_alike(&[long, untimed], TWO_ALIKE) => 1,
+            long if self.until.is_some() && are_alike(&[long, untimed], TWO_ALIKE) => 1,
             _ => FEWEST_LONG,
         };
         self.least = self.least.min(enough.max(fewest));

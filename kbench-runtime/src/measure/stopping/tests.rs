@@ -117,6 +117,9 @@ fn a_rank_takes_as_many_samples_as_fit_its_time() {
     assert_eq!(next(5, 9e7), 5, "fewer were asked for");
     let of_long = [0.979e9, 0.981e9, 1.019e9, 1.021e9].map(|untimed| after(100, 1e9, untimed));
     assert_eq!(of_long, [3, 1, 1, 3], "the launch before was as long");
+    let mut fixed = Stopping::new(5, None, 1);
+    fixed.reduce(1e9, 1e9);
+    assert_eq!(fixed.next(), 3, "a comparison of workers");
     assert_eq!([9e7, 1e8].map(|nanoseconds| after(100, nanoseconds, nanoseconds)), [7, 1], "a long kernel");
     let mut stopping = Stopping::new(100, Some(UNTIL), 1);
     stopping.reduce(1e9, 1e9);

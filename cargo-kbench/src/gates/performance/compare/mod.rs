@@ -102,7 +102,10 @@ pub(super) fn compare_until(
             }
             let measurement = Measurement { shape, job, contenders: &contenders, inputs: inputs.as_ref() };
             let comparison = measurement.record(harness, &mut rivals, key)?;
-            harness.results.keep_comparison(comparison.clone())?;
+            // A program may have failed only at that moment: a resumed run tries it again.
+            if comparison.rejected.as_ref().is_none_or(|(place, _)| *place < contenders.len()) {
+                harness.results.keep_comparison(comparison.clone())?;
+            }
             comparison
         };
         // Measured without a rejected entrant, the others may show the same again.
