@@ -109,7 +109,7 @@ fn a_finished_run_is_not_run_again() {
     assert_eq!(elite(folder.path()), first);
 }
 
-/// What the finals found is in the journal: findings at level `warn`, and finalists that were rejected.
+/// The journal has the findings of the finals at level `warn`, and the finalists that the finals rejected.
 #[test]
 fn a_resumed_run_says_what_the_first_one_said() {
     let model = "time_ns = \"20000 - 1000 * A\"\n[[fault]]\nwhen = \"A == 3\"\nkind = \"wrong-again\"\n";

@@ -13,7 +13,7 @@ use super::pipeline::CompileTimes;
 use super::rejects::{rejects, short};
 use super::search::{Search, Tried};
 use crate::config::{Backend, Kernel};
-use crate::evaluate::{BuildOutcome, Race, evaluate, try_build};
+use crate::evaluate::{BuildOutcome, evaluate, try_build};
 use crate::gates::counters::profile;
 use crate::gates::sanitize::Sanitize;
 use crate::gates::{Gate, Trial};
@@ -283,10 +283,10 @@ impl<'r> Proposals<'r> {
 
         for (proposal, (outcome, _)) in proposals.iter().zip(builds) {
             // A proposal that is clearly slower than the elite need not be measured to the end.
-            let bar = search.bar();
+            let race = search.race();
             let reporter = &mut *self.reporter;
-            let evaluation = evaluate(harness, proposal, outcome, Some(Race { is_coarse: false, bar }))?;
-            let is_better = |p50: f64| bar.is_none_or(|bar| p50 < bar);
+            let evaluation = evaluate(harness, proposal, outcome, Some(race))?;
+            let is_better = |p50: f64| race.bar.is_none_or(|bar| p50 < bar);
             let may_win = evaluation.p50().is_some_and(is_better) && !evaluation.is_cut_short();
             let mut trial = Trial::new(proposal.clone(), evaluation);
             if may_win {

@@ -245,7 +245,7 @@ impl<'a> Search<'a> {
 
     /// Time in nanoseconds that a variant has to beat to reach the finals; none until there are enough other variants,
     /// or for other objectives.
-    pub(super) fn bar(&mut self) -> Option<f64> {
+    fn bar(&mut self) -> Option<f64> {
         if self.kernel.objectives != [Objective::P50] {
             return None;
         }

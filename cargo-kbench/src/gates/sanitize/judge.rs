@@ -111,7 +111,7 @@ pub fn judge(tool: SanitizeTool, shape: &str, watched: &Watched, mark: &str) -> 
         return Err(why);
     } else {
         match &watched.failure {
-            None if report.total.is_none() => return Err(silent(&watched.report.replace(mark, MARK))),
+            None if report.total.is_none() => return Err(silent(&watched.report, mark)),
             None => None,
             Some(Failure::Hang { seconds, .. }) => {
                 let message = format!(
@@ -122,7 +122,7 @@ pub fn judge(tool: SanitizeTool, shape: &str, watched: &Watched, mark: &str) -> 
             }
             // A failure that is probably not due to the kernel.
             Some(Failure::Exited { .. } | Failure::Protocol { .. }) => {
-                return Err(silent(&watched.report.replace(mark, MARK)));
+                return Err(silent(&watched.report, mark));
             }
             Some(failure) => Some(reject(failure.into(), format!("under {}: {failure}", tool.name()))),
         }
@@ -160,9 +160,9 @@ fn code(tool: SanitizeTool) -> Reason {
     }
 }
 
-fn silent(report: &str) -> String {
+fn silent(report: &str, mark: &str) -> String {
     let last = report.lines().rev().find(|line| !line.trim().is_empty());
-    format!("it ended without a report; its last line is `{}`", last.unwrap_or_default().trim())
+    format!("it ended without a report; its last line is `{}`", last.unwrap_or_default().trim().replace(mark, MARK))
 }
 
 /// Parses the report of compute-sanitizer: what follows its mark in a line. The first line of a finding is not indented. A kernel may have printed

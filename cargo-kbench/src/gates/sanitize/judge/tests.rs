@@ -216,8 +216,8 @@ fn the_place_is_the_first_frame_with_a_line() {
     for text in ["==1==ASan runtime does not come first in the list", "==1==AddressSanitizer CHECK failed: a.cc:1"] {
         assert_eq!(super::of_c(text).failed.as_deref(), Some(text));
     }
-    assert_eq!(silent("a line\n last words \n\n"), "it ended without a report; its last line is `last words`");
-    assert_eq!(silent(""), "it ended without a report; its last line is ``");
+    assert_eq!(silent("a line\n last words \n\n", MARK), "it ended without a report; its last line is `last words`");
+    assert_eq!(silent("", MARK), "it ended without a report; its last line is ``");
 }
 
 #[test]
