@@ -11,6 +11,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Beta, Distribution as _};
 use serde::{Deserialize, Serialize};
+use statrs::distribution::{ContinuousCDF as _, StudentsT};
 
 use crate::data::float::Float;
 
@@ -257,9 +258,9 @@ impl Speedup {
     /// the bootstrap, which takes long. `None` if the rounds are too few for that.
     ///
     /// The standard deviation is that of a trimmed mean, by the winsorised variance of the ratios, or of their means over pairs of
-    /// rounds. Correlated rounds count as fewer. A normal variable is beyond √(-2 ln error) standard deviations with less than the error's
-    /// probability, and of 20 rounds and an error of 2.5 % this is still more than Student's distribution of their middle half asks for.
-    /// Of fewer rounds the interval is their range.
+    /// rounds. Correlated rounds count as fewer. A trimmed mean, less its centre and in standard deviations, follows Student's distribution with
+    /// as many degrees of freedom as a mean of the ratios that are left (Tukey and McLaughlin 1963). Of fewer than 20 rounds the interval is
+    /// their range.
     pub fn precision(baseline: &[f64], candidate: &[f64], error: f64) -> Option<f64> {
         let n = baseline.len().min(candidate.len());
         let rounds = Rounds::of(&baseline[..n], &candidate[..n])?;
@@ -268,7 +269,10 @@ impl Speedup {
             // All rounds lie on one side with this probability.
             return (0.5_f64.powi(n as i32 - 1) <= error).then(|| (high - low) / 2.0);
         }
-        Some((-2.0 * error.ln()).sqrt() * rounds.deviation())
+        let left = rounds.len() - 2 * (rounds.len() / 4);
+        let student =
+            StudentsT::new(0.0, 1.0, (left - 1) as f64).expect("a middle half of 20 and more has 10 and more");
+        Some(student.inverse_cdf(1.0 - error / 2.0) * rounds.deviation())
     }
 
     /// The ratio of medians of samples that were not paired, such as those of two runs: each side is resampled
