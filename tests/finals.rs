@@ -123,6 +123,18 @@ fn a_finalist_that_is_faster_than_possible_is_out() {
 }
 
 #[test]
+fn a_ceiling_that_nothing_confirms_rejects_no_finalist() {
+    // At 10 TFLOP/s the operations take 100 µs. Ceilings of the model device cannot be measured again.
+    let package = package("time_ns = '20000 - 1000 * A'\n", "elite = 2");
+    let manifest = package.path().join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("shapes.only", "work.flops = '1000000000'\nshapes.only")).unwrap();
+    keep_ceilings(package.path(), &serde_json::json!([{ "peak": "tensor-f16", "rate": 1e13, "how": "a test" }]));
+    let (entry, said) = tuned(package.path(), &[]);
+    assert_eq!(winner(&entry), 3, "{said}");
+}
+
+#[test]
 fn a_kernel_that_keeps_results_wins_nothing() {
     let model = "time_ns = '20000 - 1000 * A'\n[[fault]]\nwhen = 'A == 3'\nkind = 'memoises'\n";
     let (entry, said) = tuned(package(model, "elite = 3").path(), &[]);

@@ -63,6 +63,7 @@ while read -r request; do
         negative) time=-1 ;;
         long) time=5000000000 ;;
         short) time=1 ;;
+        brief) time=10 ;;
         esac
         samples=$time
         i=1; while [ $i -lt $n ]; do
@@ -174,6 +175,19 @@ fn a_faulty_program_affects_no_other_measurement() {
         let why = &comparison["unavailable"][mode];
         assert_eq!(why["code"], code, "{mode}: {why}");
         assert!(why["message"].as_str().unwrap().contains(words), "{mode}: {why}");
+    }
+}
+
+#[test]
+fn a_program_needs_no_work_that_depends_on_toggles() {
+    // 10 ns suffice for the 1024 bytes of the output, but not for all 2048.
+    for (bytes, code) in [("2048", Some("impossible")), ("2048 + A", None)] {
+        let package =
+            package(&["brief"], &format!("[package.metadata.kbench.kernels.model.work]\nbytes = \"{bytes}\""));
+        let (exit, messages) = messages(package.path(), &["gate", "--iters", "10"]);
+        assert_eq!(exit, 0, "{messages:#?}");
+        let comparison = find(&messages, "comparison");
+        assert_eq!(comparison["unavailable"]["brief"]["code"].as_str(), code, "{bytes}: {comparison:#}");
     }
 }
 

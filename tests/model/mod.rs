@@ -74,11 +74,16 @@ pub fn keep_ceilings(folder: &Path, ceilings: &serde_json::Value) {
         "method": 1, "kbench": env!("CARGO_PKG_VERSION"), "date": "2026-01-01T00:00:00Z", "ceilings": ceilings,
         "device": { "kind": "fake", "name": "fake", "driver": "0", "compute_capability": null, "multiprocessors": 1, "clock_khz": 1_000_000 },
     });
-    let text = kept.to_string();
-    let fields = text.strip_suffix('}').unwrap();
-    let sum = kbench_runtime::fingerprint::of_bytes(fields.as_bytes());
     let path = folder.join("target/kbench/ceilings/fake-0.json");
     fs::create_dir_all(path.parent().unwrap()).unwrap();
+    write_sealed(&path, &kept);
+}
+
+/// Writes a record with its checksum.
+pub fn write_sealed(path: &Path, record: &serde_json::Value) {
+    let text = record.to_string();
+    let fields = text.strip_suffix('}').unwrap();
+    let sum = kbench_runtime::fingerprint::of_bytes(fields.as_bytes());
     fs::write(path, format!("{fields},\"sum\":\"{}\"}}\n", &sum[..16])).unwrap();
 }
 

@@ -8,7 +8,9 @@ use kbench_runtime::dtype::DType;
 use kbench_runtime::protocol::{self, Case, Geometry, Number, Sequence, Source, TensorSpec};
 
 use crate::build::{Artifact, Constant, Entry, Param};
-use crate::config::{Arg, ArgValue, Backend, Implementation, Init, Kernel, Launch, Layout, Shape, TensorMap, Word};
+use crate::config::{
+    Arg, ArgValue, Backend, Implementation, Init, Kernel, Launch, Layout, Shape, TensorMap, Word, Work,
+};
 use crate::expr::{EvalError, Expr, Template, Value};
 use crate::space::{Reach, Toggle, Variant, macro_text};
 
@@ -359,6 +361,18 @@ impl Point<'_> {
         files: &HashMap<PathBuf, String>,
     ) -> Result<Case, ResolveError> {
         Ok(Case { tensors: self.tensors(files)?, sequence: self.sequence(implementation, artifact)? })
+    }
+
+    /// The amounts of [`Point::work`] that are the same for all variants: those that name no toggle.
+    pub fn work_of_any_variant(&self) -> (Option<f64>, Option<f64>) {
+        let toggles = &self.kernel.space.toggles;
+        let of_any = |expr: &Option<Expr>| {
+            expr.as_ref()
+                .is_some_and(|expr| !expr.names().iter().any(|name| toggles.iter().any(|toggle| toggle.name == *name)))
+        };
+        let (flops, bytes) = self.work();
+        let Work { flops: stated, bytes: moved } = &self.kernel.work;
+        (flops.filter(|_| of_any(stated)), bytes.filter(|_| of_any(moved)))
     }
 
     /// Floating-point operations and bytes of one run, if the table states them.

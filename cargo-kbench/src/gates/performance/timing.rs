@@ -11,7 +11,7 @@ use crate::gates::launch::job_failed;
 use crate::harness::{Halt, Harness, RunError, Step, caught};
 use crate::record::evaluation::{GateName, Reason, Rejection, TimingRecord};
 
-use super::impossible::{self, Demand};
+use super::impossible::{self, Asked, Demand};
 
 /// Largest number of samples of a kernel: with more, p50 would still not be known to within 0.5 % on this machine.
 pub(super) const MOST_SAMPLES: u32 = 10_000;
@@ -108,7 +108,13 @@ pub fn impossible(
     timing: &TimingRecord,
 ) -> Result<Option<Rejection>, RunError> {
     let device = harness.context.device.clone();
-    impossible::judge(&device, demand, timing, || Ok(caught(harness.ceilings())?.ok()))
+    impossible::judge(&device, demand, timing, |asked| {
+        let ceilings = match asked {
+            Asked::Known => harness.ceilings(),
+            Asked::Confirmed => harness.confirmed_ceilings(),
+        };
+        Ok(caught(ceilings)?.ok())
+    })
 }
 
 #[cfg(test)]

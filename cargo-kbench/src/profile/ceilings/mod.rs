@@ -89,6 +89,17 @@ impl Ceilings {
         self.ceilings.iter().find(|ceiling| ceiling.peak == peak)
     }
 
+    /// These ceilings, each replaced by that of `other` where `other` has a higher one.
+    #[must_use]
+    pub fn or_higher(mut self, other: &Self) -> Self {
+        for ceiling in &mut self.ceilings {
+            if let Some(higher) = other.of(ceiling.peak).filter(|other| other.rate > ceiling.rate) {
+                *ceiling = higher.clone();
+            }
+        }
+        self
+    }
+
     /// The ceilings of a device in `folder`. A file that is damaged, or of another device, driver, method or version, counts as missing.
     pub fn load(folder: &Path, device: &DeviceRecord) -> Option<Self> {
         let text = file::read(&path(folder, device)).ok()?;
@@ -139,6 +150,20 @@ mod tests {
         assert!(folder.join("NVIDIA-H200-13.0.json").is_file());
         let other = DeviceRecord { multiprocessors: 114, ..kept.device.clone() };
         assert_eq!(Ceilings::load(&folder, &other), None);
+    }
+
+    #[test]
+    fn the_higher_of_two_measurements_counts() {
+        let kept = ceilings();
+        let of = |rates: &[(Peak, f64)]| {
+            let ceilings = rates.iter().map(|&(peak, rate)| Ceiling { peak, rate, how: format!("{rate}") }).collect();
+            Ceilings::new(kept.device.clone(), ceilings, String::new())
+        };
+        let (low, mixed) =
+            (of(&[(Peak::Copy, 1e12), (Peak::Fp32, 5e13)]), of(&[(Peak::Copy, 2e12), (Peak::Fp32, 4e13)]));
+        let highest = of(&[(Peak::Copy, 2e12), (Peak::Fp32, 5e13)]);
+        assert_eq!(low.clone().or_higher(&mixed), highest);
+        assert_eq!(mixed.or_higher(&low), highest);
     }
 
     #[test]

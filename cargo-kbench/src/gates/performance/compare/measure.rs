@@ -191,8 +191,8 @@ impl Measurement<'_, '_> {
         let summary = Summary::of(&rival.samples).expect("finite, and at least one");
         let sampling = Some(of_program(job, converged));
         let timing = TimingRecord { shape, summary, batch, clock, sampling };
-        // A program gets the inputs of the default.
-        let work = harness.context.point(self.shape, &kernel.space.default).work();
+        // A program gets the inputs of the default, and needs no toggles to compute them.
+        let work = harness.context.point(self.shape, &kernel.space.default).work_of_any_variant();
         if let Some(rejection) = impossible(harness, &Demand::new(inputs.specs(), work), &timing)? {
             return Err(rejection.into());
         }
