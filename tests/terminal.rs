@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use model::{MODEL, kbench, package_with};
+use model::{MODEL, kbench, package_with, shown};
 
 mod model;
 
@@ -113,6 +113,19 @@ fn words_of_compilers_kernels_and_programs_are_escaped() {
 }
 
 /// A mistake that all variants share is told once, at any verbosity.
+#[test]
+fn a_reference_that_counts_its_calls_is_blamed_itself() {
+    let package = c_package(COPY, "");
+    let reference = "static double calls; void model(const double *x, double *y) { calls += 1; for (int i = 0; i < 256; i++) y[i] = x[i] + calls; }";
+    fs::write(package.path().join("r.c"), reference).unwrap();
+    let said = shown(package.path(), &["gate"]);
+    assert!(said.starts_with("exit 2\n"), "{said}");
+    assert!(
+        said.contains("the reference failed: it gives another result on the same inputs when it runs again"),
+        "{said}"
+    );
+}
+
 #[test]
 fn a_repeated_error_is_printed_once() {
     let package = c_package("#error \"not like this\"\n", "");

@@ -4,12 +4,13 @@ mod cache;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 use serde::Serialize;
 
 pub use self::cache::{KEPT_RESULTS, ReferenceCache, encode};
-use super::compare::{count, element};
+use super::compare::{count, element, with_reference};
 use crate::data::codec::{self, CHUNK};
 use crate::data::digest::Bytes;
 use crate::data::dtype::DType;
@@ -22,7 +23,16 @@ use crate::memory::kernel::KernelMemory;
 use crate::memory::outputs::OutputCache;
 use crate::memory::poison::{FINITE, NAN, Poison};
 use crate::memory::pool::Pool;
-use crate::protocol::{Arg, Derived, DeviceInfo, Failure, Pattern, Reference, Role, Sequence, Source, TensorSpec};
+use crate::protocol::{
+    Arg, Derived, DeviceInfo, Failure, OutputReport, Pattern, Reference, Role, Sequence, Source, TensorSpec,
+};
+
+/// Longest time of a reference that runs twice on the inputs of the first seed. One whose results depend on more than its inputs makes right kernels
+/// look wrong.
+const QUICK: Duration = Duration::from_millis(100);
+
+/// Largest root mean square of the difference of two runs, in that of the result.
+const REPEATED: f64 = 1e-5;
 
 /// Prefix of the identities of references whose results are valid within one process only, and of the keys of these results.
 pub const TRANSIENT: &str = "passing-";
@@ -107,7 +117,7 @@ pub fn key(reference: &Reference, tensors: &[TensorSpec], of: ReferenceInputs, d
     // The reference's identity stands for its machine code.
     let sequence = Sequence { blob: String::new(), ..reference.sequence.clone() };
     let content = (generation, Reference { sequence, ..reference.clone() }, tensors, of, device);
-    let key = fingerprint::of("reference result 3", &content);
+    let key = fingerprint::of("reference result 4", &content);
     if reference.identity.starts_with(TRANSIENT) { TRANSIENT.to_owned() + &key } else { key }
 }
 
@@ -254,7 +264,9 @@ impl Run<'_> {
         let sequence = &reference.sequence;
         let mut memory = KernelMemory::new(device, pools.own, &wide, inputs, sequence, code, Purpose::Reference)?;
         memory.prepare(device, pools.copies, inputs)?;
+        let started = Instant::now();
         device.run(&memory.bound)?;
+        let is_quick = started.elapsed() < QUICK;
         let mut fetched = OutputCache::default();
         let digests = memory.digests(device)?;
         let outputs = memory.outputs(device, &mut fetched, &digests)?;
@@ -286,6 +298,19 @@ impl Run<'_> {
                 }
             }
         }
+        if of == ReferenceInputs::random(0) && is_quick {
+            memory.upload_inputs(device, inputs)?;
+            memory.poison(device, inputs, Poison::NAN)?;
+            device.run(&memory.bound)?;
+            let digests = memory.digests(device)?;
+            for ((index, first), (_, again)) in outputs.iter().zip(memory.outputs(device, &mut fetched, &digests)?) {
+                if let Some(why) = difference(&wide[*index], first, &again) {
+                    return Err(refuse(format!(
+                        "it gives another result on the same inputs when it runs again: {why}"
+                    )));
+                }
+            }
+        }
         drop(fetched);
         memory.wipe(device, inputs)?;
         // Two outputs with the same bytes may share them.
@@ -294,6 +319,20 @@ impl Run<'_> {
         require_finite(tensors, &outputs, of)?;
         Ok(outputs)
     }
+}
+
+/// Description of the difference of two results, if it is more than the order of sums can cause.
+fn difference(spec: &TensorSpec, first: &[u8], again: &[u8]) -> Option<String> {
+    if first == again {
+        return None;
+    }
+    let report = with_reference(spec, again, spec.dtype, first, f64::MAX);
+    let is_alike = report.nonfinite == 0 && report.rms_err <= REPEATED * report.rms_ref;
+    let OutputReport { tensor, max_abs_err_at, output_at, reference_at, nonfinite, .. } = report;
+    (!is_alike).then(|| match nonfinite {
+        0 => format!("`{tensor}` has {reference_at} and then {output_at} at {max_abs_err_at}"),
+        _ => format!("{nonfinite} elements of `{tensor}` are NaN or infinite in one of both"),
+    })
 }
 
 /// Refuses outputs without a finite number: every kernel's NaN would agree with them. In a pattern the inputs may be the cause.

@@ -122,6 +122,23 @@ fn a_perturbation_is_relative_in_both_directions_and_flushes_subnormal_values() 
 }
 
 #[test]
+fn two_results_may_differ_by_the_order_of_sums() {
+    let spec = tensor(DType::F64, Role::Out, Source::None);
+    let of = |at_9: f64| {
+        let mut values = vec![1.0; 64];
+        values[9] = at_9;
+        codec::encode(DType::F64, &values)
+    };
+    let said = |first: f64, again: f64| difference(&spec, &of(first), &of(again));
+    assert_eq!([said(2.0, 2.0), said(2.0, 2.0 + 1e-9), said(f64::NAN, f64::NAN)], [const { None }; 3]);
+    assert_eq!(said(2.0, 2.5).unwrap(), "`t` has 2 and then 2.5 at 9");
+    assert_eq!(said(2.0, f64::INFINITY).unwrap(), "1 elements of `t` are NaN or infinite in one of both");
+    let all = |value: i64| codec::encode(DType::I32, &[value as f64; 64]);
+    let whole = tensor(DType::I32, Role::Out, Source::None);
+    assert_eq!(difference(&whole, &all(0), &all(1)).unwrap(), "`t` has 0 and then 1 at 0");
+}
+
+#[test]
 fn a_reference_is_launched_once_unless_poison_may_be_its_result() {
     let launches = |reference_fault, output| {
         let case = FakeCase { reference_fault, output, ..FakeCase::default() };
