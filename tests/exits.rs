@@ -27,6 +27,20 @@ fn a_damaged_elite_json_has_one_exit_code_in_every_verb() {
 }
 
 #[test]
+fn a_full_disk_behind_stderr_ends_no_run() {
+    let package = package_with("time_ns = '20000 - A'\n", "");
+    let code = |args: &[&str]| {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        kbench(package.path(), args).stderr(full).output().unwrap().status.code()
+    };
+    assert_eq!(code(&["autotune", "--budget", "3", "-vv"]), Some(0));
+    assert!(package.path().join("elite.json").exists());
+    fs::write(package.path().join("Cargo.toml"), "[package]\nname = 'a'\nversion = '0.0.0'\n[kbench]\nmistake = 1\n")
+        .unwrap();
+    assert_eq!(code(&["check"]), Some(2));
+}
+
+#[test]
 fn folders_and_fifos_in_place_of_files_have_one_exit_code() {
     let package = package_with("time_ns = '20000'\n", "");
     let folder = package.path();

@@ -51,6 +51,16 @@ fn the_page_and_the_plots_are_files_of_their_own() {
     }
 }
 
+#[test]
+fn a_rank_by_few_samples_has_no_interval() {
+    // A launch of 0.1 s and more is ranked by one sample, or by three.
+    let package = package_with("time_ns = '200000000 - 1000000 * A - 1000000 * B'\nnoise = 0.0\n", "");
+    let output = kbench(package.path(), &["autotune", "-q", "--budget", "3"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let csv = shown(package.path(), &["report", "--format", "csv"]);
+    assert!(csv.contains(",measured,200000000,200000000,,,"), "{csv}");
+}
+
 /// JSON without what depends on the moment: when the run began, and how its samples were taken.
 fn settled(value: &mut serde_json::Value) {
     match value {

@@ -417,8 +417,12 @@ impl Plan {
             };
             if is_same {
                 let summary = &winner.timing.summary;
-                let [p50, low, high] = [summary.p50, summary.p50_low, summary.p50_high].map(microseconds);
-                planned.figures.push(format!("p50 {p50} µs ({low} to {high}) {at}, {} cache", entry.timing.cache));
+                let interval = summary.interval().map_or_else(String::new, |ends| {
+                    let [low, high] = ends.map(microseconds);
+                    format!(" ({low} to {high})")
+                });
+                let p50 = microseconds(summary.p50);
+                planned.figures.push(format!("p50 {p50} µs{interval} {at}, {} cache", entry.timing.cache));
             } else {
                 planned
                     .figures

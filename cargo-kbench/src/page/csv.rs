@@ -1,5 +1,7 @@
 //! The variants of a run as comma-separated values, one line for each.
 
+use kbench_runtime::stats::Summary;
+
 use super::columns::{columns, resources};
 use super::facts::Facts;
 use super::markdown::fate;
@@ -26,7 +28,8 @@ pub fn run(facts: &Facts) -> String {
         row.extend(toggles.iter().map(|toggle| level(&toggle.levels, &toggle.values)));
         row.push(fate(variant.fate).to_owned());
         row.push(of(variant.value));
-        row.extend([summary.map(|of| of.p50), summary.map(|of| of.p50_low), summary.map(|of| of.p50_high)].map(of));
+        let interval = summary.and_then(Summary::interval);
+        row.extend([summary.map(|of| of.p50), interval.map(|[low, _]| low), interval.map(|[_, high]| high)].map(of));
         row.push(summary.map_or_else(String::new, |summary| summary.n.to_string()));
         row.push(variant.gate.map_or_else(String::new, |gate| gate.to_string()));
         row.push(variant.reason.map_or_else(String::new, |reason| reason.to_string()));

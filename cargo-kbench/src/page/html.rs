@@ -158,7 +158,10 @@ pub(super) fn counts(facts: &Facts) -> String {
 fn cards(facts: &Facts, winner: &Winner) -> Vec<Card> {
     let mut cards = Vec::new();
     if let Some(row) = facts.finals.first() {
-        let label = format!("p50; 95 % interval {}", report::interval(&row.timing));
+        let label = match row.timing.summary.interval() {
+            Some(_) => format!("p50; 95 % interval {}", report::interval(&row.timing)),
+            None => format!("p50 of {}", count(row.timing.summary.n, "sample")),
+        };
         cards.push(Card { value: report::time(row.timing.summary.p50), label });
         for value in winner.objectives.iter().filter(|value| value.name != "p50") {
             cards.push(Card { value: objectives::shown(&value.name, value.value), label: value.name.clone() });

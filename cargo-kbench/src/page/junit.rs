@@ -47,8 +47,7 @@ fn result(facts: &Facts) -> TestCase {
     let mut case = TestCase::new("winner", status);
     case.set_classname(facts.kernel.clone());
     if let (Some(winner), Some(row)) = (&facts.winner, facts.finals.first()) {
-        let (p50, interval) = (report::time(row.timing.summary.p50), report::interval(&row.timing));
-        case.set_system_out(format!("{}: {p50} ({interval})", winner.variant));
+        case.set_system_out(format!("{}: {}", winner.variant, report::p50(&row.timing)));
     }
     case
 }

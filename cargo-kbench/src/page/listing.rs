@@ -144,13 +144,16 @@ fn all(facts: &Facts) -> Vec<Column> {
     let timed = |of: fn(&kbench_runtime::stats::Summary) -> f64| {
         move |tried: &Tried| Some(Value::Float(of(&tried.timing.as_ref()?.summary)))
     };
+    let end = |of: fn([f64; 2]) -> f64| {
+        move |tried: &Tried| Some(Value::Float(of(tried.timing.as_ref()?.summary.interval()?)))
+    };
     let mut all = vec![
         column("number", &|tried| Some(Value::Int(tried.number as i64))),
         column("outcome", &|tried| text(fate(tried.fate).to_owned())),
         column("value", &|tried| tried.value.map(Value::Float)),
         column("p50", &timed(|of| of.p50)),
-        column("p50_low", &timed(|of| of.p50_low)),
-        column("p50_high", &timed(|of| of.p50_high)),
+        column("p50_low", &end(|[low, _]| low)),
+        column("p50_high", &end(|[_, high]| high)),
         column("p90", &timed(|of| of.p90)),
         column("p99", &timed(|of| of.p99)),
         column("samples", &|tried| Some(Value::Int(tried.timing.as_ref()?.summary.n as i64))),

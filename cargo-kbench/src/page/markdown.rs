@@ -13,7 +13,7 @@ pub fn run(facts: &Facts) -> String {
         Some(winner) => {
             let _ = write!(text, "**Winner** {}", code(&winner.variant));
             if let Some(row) = facts.finals.first() {
-                let _ = write!(text, ": {} ({})", report::time(row.timing.summary.p50), report::interval(&row.timing));
+                let _ = write!(text, ": {}", report::p50(&row.timing));
             }
             text.push_str("\n\n");
         }

@@ -145,10 +145,11 @@ fn finalist<'f>(facts: &'f Facts, run: &Run, evaluation: &Evaluation) -> Option<
 
 fn time(timing: &TimingRecord) -> String {
     let summary = &timing.summary;
+    let interval =
+        summary.interval().map_or_else(String::new, |_| format!(" (95 % interval {})", report::interval(timing)));
     format!(
-        "p50 {} (95 % interval {}), p90 {}, p99 {} at {}; {} by {}, {} each",
+        "p50 {}{interval}, p90 {}, p99 {} at {}; {} by {}, {} each",
         report::time(summary.p50),
-        report::interval(timing),
         report::time(summary.p90),
         report::time(summary.p99),
         timing.shape,

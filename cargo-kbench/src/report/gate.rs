@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::style::{BAD, GOOD, NOTE, WARN};
-use super::{Verbosity, count, interval, place_and_message, sampling, time, title};
+use super::{Verbosity, count, p50, place_and_message, sampling, title};
 use crate::build::Resources;
 use crate::config::Kernel;
 use crate::gates::performance::{EntrantId, Measured};
@@ -149,7 +149,7 @@ fn performance(trial: &Trial, kernel: &Kernel) -> String {
     for (shape, compared) in &trial.compared {
         let name = &kernel.shapes[*shape].name;
         let Some(entry) = compared.entry(&candidate) else { continue };
-        lines.push(format!("{name}: p50 {} ({})", time(entry.timing.summary.p50), interval(&entry.timing)));
+        lines.push(format!("{name}: p50 {}", p50(&entry.timing)));
         for Measured { id, entry: other } in compared.entries.iter().filter(|measured| measured.id != candidate) {
             if let Ok(speedup) = compared.speedup(&candidate, id) {
                 let (ratio, low, high) = (speedup.ratio, speedup.low, speedup.high);
@@ -167,7 +167,7 @@ fn performance(trial: &Trial, kernel: &Kernel) -> String {
     if lines.is_empty()
         && let Some(timing) = &trial.evaluation.timing
     {
-        lines.push(format!("{}: p50 {} ({})", timing.shape, time(timing.summary.p50), interval(timing)));
+        lines.push(format!("{}: p50 {}", timing.shape, p50(timing)));
     }
     lines.join("\n")
 }

@@ -43,7 +43,7 @@ struct Lines;
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        anstream::eprint!("{}", style::ansi(&String::from_utf8_lossy(line)));
+        super::to_stderr(&style::ansi(&String::from_utf8_lossy(line)));
         Ok(line.len())
     }
 

@@ -127,7 +127,12 @@ pub fn error(message: impl Display) {
 
 /// Writes a line to stderr, above the bar if one is shown.
 fn line(text: impl Display) {
-    bars::above(|| anstream::eprintln!("{}", style::ansi(&text.to_string())));
+    bars::above(|| to_stderr(&format!("{}\n", style::ansi(&text.to_string()))));
+}
+
+/// Writes to stderr. If it is closed or on a full disk, the run goes on: its results lie elsewhere.
+fn to_stderr(text: &str) {
+    let _ = anstream::stderr().write_all(text.as_bytes());
 }
 
 /// Writes the output of clap: help, the version or a mistake, which quotes arguments.
@@ -175,7 +180,13 @@ pub fn figures(rate: f64) -> String {
 
 /// The interval of p50, as text.
 pub fn interval(timing: &TimingRecord) -> String {
-    format!("{} to {}", time(timing.summary.p50_low), time(timing.summary.p50_high))
+    timing.summary.interval().map_or_else(|| "-".to_owned(), |[low, high]| format!("{} to {}", time(low), time(high)))
+}
+
+/// p50, with its interval if there is one.
+pub fn p50(timing: &TimingRecord) -> String {
+    let p50 = time(timing.summary.p50);
+    if timing.summary.interval().is_some() { format!("{p50} ({})", interval(timing)) } else { p50 }
 }
 
 /// Command, versions and measurement of a program.
@@ -259,6 +270,21 @@ mod tests {
     fn rates_have_three_digits() {
         let shown = [0.000_012_34, 0.012_34, 0.1234, 1.234, 12.34, 1878.4].map(figures);
         assert_eq!(shown, ["1.23e-5", "0.0123", "0.123", "1.23", "12.3", "1878"]);
+    }
+
+    #[test]
+    fn few_samples_have_no_interval() {
+        let of = |samples: &[f64]| TimingRecord {
+            shape: "s".into(),
+            summary: kbench_runtime::stats::Summary::of(samples).unwrap(),
+            batch: 1,
+            clock: "fake".into(),
+            sampling: None,
+        };
+        let said = |samples: &[f64]| (interval(&of(samples)), p50(&of(samples)));
+        assert_eq!(said(&[10.0, 11.0, 12.0, 13.0, 14.0]), ("-".into(), "12.00 ns".into()));
+        let six = said(&[10.0, 11.0, 12.0, 12.0, 13.0, 14.0]);
+        assert_eq!(six, ("10.00 ns to 14.00 ns".into(), "12.00 ns (10.00 ns to 14.00 ns)".into()));
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl Output {
                 help: &diagnostic.help,
                 rendered: diagnostic.render(false),
             }),
-            Format::Human => anstream::eprintln!("{}\n", diagnostic.render(true)),
+            Format::Human => super::to_stderr(&format!("{}\n\n", diagnostic.render(true))),
         }
     }
 

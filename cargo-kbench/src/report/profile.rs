@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::table::Table;
-use super::{GOOD, NOTE, WARN, figures, interval, time};
+use super::{GOOD, NOTE, WARN, figures, p50, time};
 use crate::config::counters::full_name;
 use crate::profile::{Counted, DURATION, Profile, Roofline, Share};
 use crate::record::evaluation::SourceRecord;
@@ -26,7 +26,7 @@ pub fn profiled(profile: &Profile) -> String {
     };
     line("variant", SourceRecord::label(profile.source.as_ref(), &profile.toggles.to_string()));
     let timing = &profile.timing;
-    line("time", format!("p50 {} ({}), {}", time(timing.summary.p50), interval(timing), profile.cache));
+    line("time", format!("p50 {}, {}", p50(timing), profile.cache));
     match &profile.counters {
         Ok(counted) => {
             let mut table = Table::new(["", "", ""]);

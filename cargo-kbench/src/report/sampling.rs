@@ -6,6 +6,7 @@ use kbench_runtime::protocol::{Disturbance, SmClock};
 
 use super::Verbosity;
 use crate::record::evaluation::TimingRecord;
+use crate::text::count;
 
 /// Share of discarded or kept disturbed samples from which on a note is shown.
 const MANY_DISCARDED: f64 = 0.2;
@@ -54,9 +55,15 @@ fn findings(record: &TimingRecord, precision: f64) -> Vec<Finding> {
         say(0, 1.0, "p50 is not known, so verdicts are inconclusive".to_owned());
     }
     if !sampling.converged {
-        let half = (record.summary.p50_high - record.summary.p50_low) / 2.0 / record.summary.p50;
-        let drifts = if half <= precision { ", but it drifts" } else { "" };
-        say(1, half, format!("p50 did not converge: ± {:.1} % after {n} samples{drifts}", 100.0 * half));
+        let (half, text) = match record.summary.interval() {
+            Some([low, high]) => {
+                let half = (high - low) / 2.0 / record.summary.p50;
+                let drifts = if half <= precision { ", but it drifts" } else { "" };
+                (half, format!("p50 did not converge: ± {:.1} % after {n} samples{drifts}", 100.0 * half))
+            }
+            None => (f64::INFINITY, format!("p50 has no interval after {}", count(record.summary.n, "sample"))),
+        };
+        say(1, half, text);
     }
     let discarded: u64 = sampling.discarded.values().sum();
     let share = discarded as f64 / (n + discarded) as f64;
@@ -131,6 +138,12 @@ mod tests {
         assert!(one[0].contains("(b at s, and 1 more of 3); 9 of 100 samples may be too long"), "{one:?}");
         assert_eq!(lines(&named, 0.005, Verbosity::Verbose).len(), 5);
         assert_eq!(lines(&named, 0.005, Verbosity::Quiet), [""; 0]);
+    }
+
+    #[test]
+    fn one_sample_is_not_called_precise() {
+        let one = TimingRecord { summary: Summary::of(&[5.0]).unwrap(), ..record(0.0, Sampling::default()) };
+        assert_eq!(lines(&[("a", &one)], 0.005, Verbosity::Normal), ["p50 has no interval after 1 sample (a at s)"]);
     }
 
     #[test]

@@ -133,6 +133,11 @@ impl Summary {
         })
     }
 
+    /// The 95 % interval of the median; `None` of fewer than [`FEWEST_ROUNDS`] samples, which can all lie on one side of it.
+    pub fn interval(&self) -> Option<[f64; 2]> {
+        (self.n >= FEWEST_ROUNDS).then_some([self.p50_low, self.p50_high])
+    }
+
     /// Whether the intervals of both medians have a time in common. A single sample has no interval: [`TWO_ALIKE`] stands for one.
     pub fn meets(&self, other: &Summary) -> bool {
         let ends = |of: &Summary| {

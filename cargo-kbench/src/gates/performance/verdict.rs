@@ -1,7 +1,7 @@
 //! Verdicts on speed-ups and limits, by the end of the interval that is less favourable to the kernel. A difference below the noise floor decides
 //! nothing.
 
-use kbench_runtime::stats::{Speedup, Summary};
+use kbench_runtime::stats::{FEWEST_ROUNDS, Speedup, Summary};
 
 use super::compare::{Compared, EntrantId};
 use crate::config::PerformanceBound;
@@ -41,7 +41,11 @@ pub fn judge(
     let reject = |code, message: String| Some(Rejection::new(GateName::Performance, code, message, Some(shape)));
     let (passes, fails, is_noise, measured) = match bound {
         PerformanceBound::MaxP50Us(limit) => {
-            let [low, p50, high] = [summary.p50_low, summary.p50, summary.p50_high].map(|time| time / 1e3);
+            let Some([low, high]) = summary.interval().map(|ends| ends.map(|time| time / 1e3)) else {
+                let why = format!("p50 is not known: fewer than {FEWEST_ROUNDS} samples");
+                return reject(Reason::Undecided, why);
+            };
+            let p50 = summary.p50 / 1e3;
             let interval = format!("p50 between {low:.3} and {high:.3} µs, limit {limit} µs");
             (high <= *limit, low > *limit, is_noise(p50, *limit, floor), interval)
         }
@@ -122,13 +126,20 @@ mod tests {
     #[test]
     fn a_p50_must_lie_within_its_limit_with_its_whole_interval() {
         let code = |low, high| {
-            let summary = Summary { p50_low: low, p50_high: high, ..Summary::of(&[2000.0; 3]).unwrap() };
+            let summary = Summary { p50_low: low, p50_high: high, ..Summary::of(&[2000.0; 6]).unwrap() };
             let none = Err("none is asked for".to_owned());
             judge(&PerformanceBound::MaxP50Us(2.0), "s", &summary, "", none, None).map(|rejection| rejection.code)
         };
         assert_eq!([code(1000.0, 1999.0), code(1000.0, 2000.0)], [None; 2]);
         assert_eq!([code(1000.0, 2001.0), code(2000.0, 3000.0)], [Some(Reason::Undecided); 2]);
         assert_eq!(code(2001.0, 3000.0), Some(Reason::TooSlow));
+        // Of five samples all may lie on one side.
+        let few = |time: f64| {
+            let limit = PerformanceBound::MaxP50Us(2.0);
+            judge(&limit, "s", &Summary::of(&[time; 5]).unwrap(), "", Err(String::new()), Some(0.0)).unwrap()
+        };
+        assert_eq!([few(1.0), few(9e9)].map(|rejection| rejection.code), [Reason::Undecided; 2]);
+        assert_eq!(few(1.0).message, "p50 is not known: fewer than 6 samples");
     }
 
     #[test]
@@ -145,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_measurement_nearer_to_a_limit_than_the_noise_floor_decides_nothing() {
-        let summary = |p50: f64| Summary::of(&[p50; 3]).unwrap();
+        let summary = |p50: f64| Summary::of(&[p50; 6]).unwrap();
         let (slow, fast) = (summary(2010.0), summary(1990.0));
         let code = |bound: &PerformanceBound, summary: &Summary, speedup, floor| {
             let judged = judge(bound, "s", summary, "naive", Ok(speedup), Some(floor));

@@ -46,7 +46,10 @@ fn name(facts: &Facts, finalist: &Finalist) -> String {
 
 /// Plot of p50 of each finalist with its 95 % interval.
 pub(super) fn intervals(facts: &Facts) -> Option<Figure> {
-    let ends = facts.finals.iter().flat_map(|row| [row.timing.summary.p50_low, row.timing.summary.p50_high]);
+    let ends = facts.finals.iter().flat_map(|row| {
+        let summary = &row.timing.summary;
+        summary.interval().unwrap_or([summary.p50; 2])
+    });
     let axis = LogAxis::over(ends, time)?;
     let row = 40;
     let size = (WIDTH, row * facts.finals.len() as u32 + 60);
@@ -67,8 +70,8 @@ pub(super) fn intervals(facts: &Facts) -> Option<Figure> {
         for (at, finalist) in facts.finals.iter().enumerate() {
             let pen = pen(facts, finalist);
             let (y, summary) = (at as f64 + 0.7, &finalist.timing.summary);
-            let ends = vec![(summary.p50_low, y), (summary.p50_high, y)];
-            chart.draw_series([PathElement::new(ends, line(pen, 3))])?;
+            let bar = summary.interval().map(|ends| PathElement::new(ends.map(|end| (end, y)).to_vec(), line(pen, 3)));
+            chart.draw_series(bar)?;
             chart.draw_series([Circle::new((summary.p50, y), px(4), filled(pen))])?;
             let (x, middle) = chart.backend_coord(&(summary.p50, at as f64 + 0.28));
             // The name stays inside the plot, for any position of its mark.
@@ -153,8 +156,9 @@ fn ecdf(facts: &Facts, rows: &[&Finalist], name: &'static str, title: &'static s
         for (finalist, curve) in &curves {
             let (pen, summary) = (pen(facts, finalist), &finalist.timing.summary);
             chart.draw_series(LineSeries::new(curve.iter().copied(), line(pen, 2)))?;
-            let ends = vec![(summary.p50_low, 0.5), (summary.p50_high, 0.5)];
-            chart.draw_series([PathElement::new(ends, line(pen, 6))])?;
+            let bar =
+                summary.interval().map(|ends| PathElement::new(ends.map(|end| (end, 0.5)).to_vec(), line(pen, 6)));
+            chart.draw_series(bar)?;
         }
         Ok(())
     });
