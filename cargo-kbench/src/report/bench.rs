@@ -73,6 +73,9 @@ pub fn side_by_side(entry: &BenchEntry, verbosity: Verbosity) -> String {
     for (name, why) in &entry.unavailable {
         let _ = writeln!(text, "{WARN}unavailable{WARN:#} {name}: {why}");
     }
+    if let Some(floor) = entry.noise_floor {
+        let _ = writeln!(text, "{NOTE}noise floor{NOTE:#} {:.2} %", 100.0 * floor);
+    }
     let timings: Vec<_> = entry.entries.iter().map(|record| (record.name.as_str(), &record.timing)).collect();
     for line in sampling::lines(&timings, entry.timing.precision.unwrap_or_default(), verbosity) {
         let _ = writeln!(text, "{WARN}warning{WARN:#} {line}");
