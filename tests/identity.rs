@@ -202,6 +202,20 @@ fn a_changed_compiler_script_compiles_again() {
 }
 
 #[test]
+fn a_compiler_that_writes_nothing_is_named() {
+    let table = "args = [\"x\", \"y\", { scalar = \"i32\", value = \"N\" }]\nreference = { source = \"src/r.c\", entry = \"r\" }\n";
+    let source = "void k(const float *x, float *y, int n) { for (int i = 0; i < n; i++) y[i] = 2 * x[i]; }\n";
+    let package = package(table, source);
+    let compiler = package.path().join("mycc");
+    fs::write(&compiler, "#!/bin/sh\ncase \"$*\" in *--version*) echo mine 1.0 ;; esac\n").unwrap();
+    fs::set_permissions(&compiler, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let output = kbench(package.path(), &["gate"]).env("CC", &compiler).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("mycc` ended without an error and wrote no `kernel.o`"), "{said}");
+    assert_ne!(code(&output), 0);
+}
+
+#[test]
 fn a_package_may_lie_in_a_folder_of_any_name() {
     let table = "args = [\"x\", \"y\", { scalar = \"i32\", value = \"N\" }]\nreference = { source = \"src/r.c\", entry = \"r\" }\n";
     let source = "void k(const float *x, float *y, int n) { for (int i = 0; i < n; i++) y[i] = 2 * x[i]; }\n";

@@ -19,6 +19,10 @@ while :; do
     esac
     shift 2
 done
+case $TOOL_MODE in
+refuses) echo "compute-sanitizer: no such option" >&2; exit 1 ;;
+complains) echo "========= Error: no GPU" ; exit 1 ;;
+esac
 "$@"
 status=$?
 exec >&2
@@ -101,10 +105,17 @@ fn only_the_tool_speaks_for_the_tool() {
             3,
             "the sanitizer memcheck does not work: it ended without a report; its last line is `========= ERROR SUMMARY: 0 errors`",
         ),
+        (
+            "refuses",
+            3,
+            "tool` ended before the kernel ran, or started no worker: the process exited with status 1: compute-sanitizer: no such option",
+        ),
+        ("complains", 3, "in `========= Error: no GPU`"),
     ] {
         let mut command = kbench(package.path(), &["gate", "--iters", "10"]);
         let output = command.env("COMPUTE_SANITIZER", &tool).env("TOOL_MODE", mode).output().unwrap();
         let shown = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
         assert!(output.status.code() == Some(exit) && shown.contains(said), "{mode}: {:?}\n{shown}", output.status);
+        assert!(!shown.contains("--error-exitcode"), "{mode}: options of the tool\n{shown}");
     }
 }

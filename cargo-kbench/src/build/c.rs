@@ -264,7 +264,7 @@ impl Cc {
         }
         let mut messages = compile.run(work, ended)?;
 
-        let read = |path: &Path| fs::read(path).map_err(CompileError::io("read", path));
+        let read = |path: &Path| fs::read(path).map_err(CompileError::unwritten(&command[0], path));
         let code = read(&object)?;
         let symbols = self.symbols(unit, &code, &object)?;
         let mut defined = parsed(binary::defined_names(&code), &object)?;

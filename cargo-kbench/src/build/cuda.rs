@@ -199,7 +199,7 @@ impl Nvcc {
         compile.arg("-I").arg(&unit.directory);
         compile.args(&unit.flags).macros(&unit.macros).arg("-o").arg(&output).arg(&source);
         compile.run(work, &super::NEVER).map_err(refused)?;
-        fs::read(&output).map_err(CompileError::io("read", &output))
+        fs::read(&output).map_err(CompileError::unwritten(&self.path.to_string_lossy(), &output))
     }
 
     /// Compiles `source`, which is the unit's or includes it. Returns nvcc's failure as an error.
@@ -244,7 +244,7 @@ impl Nvcc {
             compile.run(work, ended)
         })?;
 
-        let code = fs::read(&output).map_err(CompileError::io("read", &output))?;
+        let code = fs::read(&output).map_err(CompileError::unwritten(&self.path.to_string_lossy(), &output))?;
         let understood =
             |error| CompileError::io("understand", &output)(io::Error::new(io::ErrorKind::InvalidData, error));
         check_architecture(arch, cubin::architecture(&code).map_err(understood)?)?;

@@ -183,6 +183,17 @@ impl CompileError {
         let path = path.to_owned();
         move |error| CompileError::Io { action: action.to_owned(), path, error }
     }
+
+    /// The error of reading an output of a compiler that ended without an error.
+    pub(super) fn unwritten(compiler: &str, output: &Path) -> impl FnOnce(io::Error) -> CompileError {
+        let name = output.file_name().unwrap_or_default().display();
+        let what = format!("`{compiler}` ended without an error and wrote no `{name}`; look at `flags`");
+        let read = Self::io("read", output);
+        move |error| match error.kind() {
+            io::ErrorKind::NotFound => CompileError::Unsupported { what },
+            _ => read(error),
+        }
+    }
 }
 
 fn program(command: &[String]) -> &str {

@@ -220,11 +220,8 @@ type Error = (&'static str, f64, Option<f64>);
 
 fn wrong(judge: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
     seed.outputs.iter().enumerate().find_map(|(index, output)| {
-        let dtype = judge
-            .tensors
-            .iter()
-            .find(|tensor| tensor.name == output.tensor)
-            .map_or(DType::F64, |tensor| tensor.dtype);
+        let dtype =
+            judge.tensors.iter().find(|tensor| tensor.name == output.tensor).map_or(DType::F64, |tensor| tensor.dtype);
         let errors = if seed.pattern.is_none() {
             ordinary_errors(judge.limits, dtype, output)
         } else {
@@ -244,12 +241,13 @@ fn wrong(judge: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
             let OutputReport { tensor, max_abs_err_at, output_at, reference_at, .. } = output;
             let (output, reference) = (number(*output_at), number(*reference_at));
             let exceeded = exceeded.join(", ");
-            (
-                Reason::Wrong,
-                format!(
-                    "{exceeded}; worst at element {max_abs_err_at} of `{tensor}`: {output} where the reference has {reference}"
-                ),
-            )
+            // Integers of 64 bits are shown as f64, which does not hold all of them.
+            let values = if output == reference {
+                format!("not {reference}, which the reference has, but very near")
+            } else {
+                format!("{output} where the reference has {reference}")
+            };
+            (Reason::Wrong, format!("{exceeded}; worst at element {max_abs_err_at} of `{tensor}`: {values}"))
         })
     })
 }

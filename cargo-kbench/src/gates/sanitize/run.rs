@@ -115,6 +115,13 @@ impl Run<'_> {
         let mut watched = match executor.run_to_end(job, timeout) {
             Ok(watched) => watched,
             Err(error @ ExecutorError::Interrupted) => return Err(error.into()),
+            // The message has the tool without its options, which are long and not the cause.
+            Err(ExecutorError::Start { message, .. }) => {
+                let tool = self.sanitizer.command.first().map_or(self.tool.name(), String::as_str);
+                return Err(
+                    failed(format!("`{tool}` ended before the kernel ran, or started no worker: {message}")).into()
+                );
+            }
             Err(error) => return Err(failed(error.to_string()).into()),
         };
         // Relative paths are shorter, and the same for any folder of the package.

@@ -174,7 +174,8 @@ fn compact(path: &Path, text: &[u8], kept: &Kept) -> io::Result<File> {
 
 /// The message about damaged lines of a journal.
 pub fn damaged_lines(lines: usize) -> String {
-    format!("{} of the journal are damaged and were passed over", text::count(lines, "line"))
+    let are = if lines == 1 { "is damaged and was" } else { "are damaged and were" };
+    format!("{} of the journal {are} passed over", text::count(lines, "line"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The processor's own counters, through `perf_event` where the system has it.
 
 #[cfg(target_os = "linux")]
+use std::path::Path;
+#[cfg(target_os = "linux")]
 use std::time::Duration;
 
 use crate::protocol::Counts;
@@ -32,7 +34,7 @@ pub(super) fn around(call: impl FnOnce()) -> Result<Counts, String> {
     call();
     let data = group.disable().and_then(|()| group.read()).map_err(|error| refused(&error))?;
     if !is_whole(data.time_enabled(), data.time_running()) {
-        return Err("the counters of this CPU are taken by another program".to_owned());
+        return Err(of_a_part(kinds_of_cores(Path::new("/sys/bus/event_source/devices"))).to_owned());
     }
     let [cycles, cache_misses, branch_misses] = others.map(|counter| Some(data[&counter?]));
     Ok(Counts { instructions: data[&instructions], cycles, cache_misses, branch_misses })
@@ -45,6 +47,24 @@ fn is_whole(enabled: Option<Duration>, running: Option<Duration>) -> bool {
     const SWITCH: Duration = Duration::from_micros(100);
     let times = enabled.zip(running);
     times.is_some_and(|(enabled, running)| !running.is_zero() && enabled.saturating_sub(running) <= SWITCH)
+}
+
+/// Reason why the counters ran for a part of the launch, on a CPU with this number of kinds of cores.
+#[cfg(target_os = "linux")]
+fn of_a_part(kinds: usize) -> &'static str {
+    if kinds > 1 {
+        "this CPU has cores of several kinds, and the launch was not on cores of the kind that is counted all the time, or another \
+         program uses the counters"
+    } else {
+        "the counters of this CPU are taken by another program"
+    }
+}
+
+/// Number of kinds of cores: each has counters of its own, with a list of these cores.
+#[cfg(target_os = "linux")]
+fn kinds_of_cores(devices: &Path) -> usize {
+    let devices = std::fs::read_dir(devices).into_iter().flatten().flatten();
+    devices.filter(|device| device.path().join("cpus").exists()).count().max(1)
 }
 
 /// Counts nothing.
@@ -71,6 +91,21 @@ fn refused(error: &std::io::Error) -> String {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_is_blamed_for_a_launch_on_cores_of_another_kind() {
+        let devices = tempfile::tempdir().unwrap();
+        let add = |device: &str, file: &str| {
+            std::fs::create_dir(devices.path().join(device)).unwrap();
+            std::fs::write(devices.path().join(device).join(file), "0-15").unwrap();
+        };
+        add("uncore_imc", "cpumask");
+        assert_eq!((kinds_of_cores(devices.path()), kinds_of_cores(Path::new("/nowhere"))), (1, 1));
+        add("cpu_core", "cpus");
+        add("cpu_atom", "cpus");
+        assert_eq!(kinds_of_cores(devices.path()), 2);
+        assert!(of_a_part(1).contains("taken by another program") && of_a_part(2).contains("cores of several kinds"));
+    }
 
     #[test]
     fn counts_of_a_part_of_a_launch_are_none() {

@@ -92,16 +92,17 @@ extern "C" fn fault(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     };
     // Every tensor lies between two guard bands.
     let (tensor, first) = (bytes.saturating_sub(2 * GUARD), start + GUARD);
-    let (distance, side) = if address < first {
-        (first - address, "before the start")
-    } else {
-        (address - first - tensor, "past the end")
+    let (state, distance, side) = match address.checked_sub(first) {
+        None => ("", first - address, "before the start of"),
+        // The kernel changed the mapping.
+        Some(inside) if inside < tensor => ("that is mapped no more, ", inside, "into"),
+        Some(beyond) => ("", beyond - tensor, "past the end of"),
     };
     let mut frame = Text { bytes: [0; 256], used: 8 };
     // The frame of `channel::Channel::send` for an `Answered`, without an allocation.
     let _ = write!(
         frame,
-        r#"[{},{{"Err":{{"kind":"illegal-access","message":"memory {distance} bytes {side} of a tensor of {tensor} bytes"}}}}]"#,
+        r#"[{},{{"Err":{{"kind":"illegal-access","message":"memory {state}{distance} bytes {side} a tensor of {tensor} bytes"}}}}]"#,
         COMMAND.load(Ordering::Relaxed),
     );
     let json = frame.used as u32 - 8;

@@ -47,6 +47,15 @@ fn limits() -> CorrectnessLimits {
 }
 
 #[test]
+fn numbers_that_look_the_same_are_not_called_so() {
+    let near = OutputReport { output_at: 9_007_199_254_740_993.0, reference_at: 9_007_199_254_740_992.0, ..output() };
+    let found =
+        judge(&CorrectnessLimits { max_abs_err: Some(0.0), ..CorrectnessLimits::default() }, &[], "s", &[seed(near)]);
+    let message = found.unwrap().message;
+    assert!(message.contains("of `o`: not 9007199254740992, which the reference has, but very near"), "{message}");
+}
+
+#[test]
 fn within_the_limits_passes() {
     assert_eq!(code(&limits(), seed(output())), None);
 }

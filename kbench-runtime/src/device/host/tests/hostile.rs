@@ -2,6 +2,7 @@
 //! unaffected.
 
 use super::*;
+use crate::device::GUARD;
 use crate::protocol::Stage;
 use crate::testing::compile_c;
 
@@ -17,6 +18,7 @@ const SOURCE: &str = r#"
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -30,6 +32,7 @@ void exits(void **args) { (void)args; exit(0); }
 void stops(void **args) { DONE(args); raise(SIGSTOP); }
 void hangs(void **args) { (void)args; for (volatile int i = 0;; i++) {} }
 void far_outside(void **args) { ((volatile char *)args[0])[1 << 20] = 1; }
+void unmaps(void **args) { munmap((void *)((unsigned long)args[0] & -4096ul), 4096); DONE(args); }
 void closes(void **args) { DONE(args); for (int i = 0; i < 4096; i++) close(i); }
 void floods(void **args) { DONE(args); for (int i = 3; i < 4096; i++) (void)!write(i, "{\"Ok\":\"Done\"}", 13); }
 /* what is left behind in a process */
@@ -178,6 +181,17 @@ fn the_end_of_a_kernel_is_its_own_failure() {
         }
         other => panic!("{other}"),
     }
+}
+
+#[test]
+fn memory_that_a_kernel_unmaps_lies_not_past_its_end() {
+    let mut device = HostDevice::open();
+    let kernel = device.load(library(), &["unmaps"], Purpose::Kernel).unwrap();
+    let buffer = device.alloc(2 * GUARD + 8).unwrap();
+    let args = [BoundArg::Pointer(Region { tensor: 0, buffer, offset: GUARD, bytes: 8 })];
+    let bound = device.bind(&kernel, &[BoundLaunch::new(Geometry::default(), args.to_vec())]).unwrap();
+    let message = "memory that is mapped no more, 0 bytes into a tensor of 8 bytes".to_owned();
+    assert_eq!(device.run(&bound), Err(Failure::IllegalAccess { message }));
 }
 
 #[test]
