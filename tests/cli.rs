@@ -378,6 +378,7 @@ fn wrong_usage_exits_with_2() {
         (&["gate", "--variant", "A=9"], "has no value `9`"),
         (&["gate", "--variant", "A=1 B"], "expected `TOGGLE=value`, found `B`"),
         (&["gate", "--kernel", "none"], "no kernel `none`; the kernels are model"),
+        (&["gate", "--kernel", "other/model"], "no kernel `other/model`; the kernels are model"),
         (&["gate", "--shapes", "none"], "no shape `none`"),
         (&["gate", "-p", "none"], "no package `none`"),
         (&["gate", "--iters", "0"], "0 is not in 1.."),
@@ -386,6 +387,8 @@ fn wrong_usage_exits_with_2() {
         let shown = shown(package.path(), args);
         assert!(shown.starts_with("exit 2\n---\n") && shown.contains(words), "{args:?}: {shown}");
     }
+    let named = shown(package.path(), &["check", "--kernel", "model/model"]);
+    assert!(named.starts_with("exit 0\nmodel (fake"), "{named}");
 }
 
 #[test]

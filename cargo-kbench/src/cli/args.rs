@@ -51,7 +51,7 @@ pub struct SelectArgs {
     /// all of a virtual workspace
     #[arg(short, long, value_name = "SPEC")]
     pub package: Vec<String>,
-    /// Kernel of the package (repeatable); by default all
+    /// Kernel of the package, or PACKAGE/NAME (repeatable); by default all
     #[arg(long, value_name = "NAME")]
     pub kernel: Vec<String>,
     /// Path to Cargo.toml
@@ -61,6 +61,18 @@ pub struct SelectArgs {
     /// lies outside of the workspace
     #[arg(long, value_name = "DIR")]
     pub target_dir: Option<PathBuf>,
+}
+
+impl SelectArgs {
+    /// Whether a kernel of a package is selected.
+    pub fn selects(&self, package: &str, kernel: &str) -> bool {
+        self.kernel.is_empty() || self.kernel.iter().any(|name| is_named(name, package, kernel))
+    }
+}
+
+/// Whether a kernel has this name, with or without the name of its package.
+pub fn is_named(name: &str, package: &str, kernel: &str) -> bool {
+    name == kernel || name.split_once('/') == Some((package, kernel))
 }
 
 /// A bundle in place of a package.

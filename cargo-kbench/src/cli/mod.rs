@@ -13,7 +13,7 @@ use crate::report::{self, Output};
 
 pub use crate::harness::Exit;
 
-pub(crate) use args::{BundleArgs, MeasureArgs, OutputArgs, SelectArgs, ToolArgs, TrialArgs, VariantArgs};
+pub(crate) use args::{BundleArgs, MeasureArgs, OutputArgs, SelectArgs, ToolArgs, TrialArgs, VariantArgs, is_named};
 
 mod args;
 mod verbs;

@@ -73,7 +73,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         // The resources of other variants, and of variants that failed to build, are unknown.
         let known = |usage: &&KernelUsage| {
             project.packages.iter().any(|package| package.name == usage.package)
-                && (select.kernel.is_empty() || select.kernel.contains(&usage.kernel))
+                && select.selects(&usage.package, &usage.kernel)
                 && !skipped.contains(&(usage.package.as_str(), usage.kernel.as_str()))
         };
         let old: Vec<&KernelUsage> = against.kernels.iter().filter(known).collect();

@@ -9,13 +9,14 @@ use anyhow::{Context as _, anyhow};
 use crate::build::carried::Carried;
 use crate::build::{Compiler, CompilerOptions};
 use crate::bundle::{self as bundles, Bundle};
-use crate::cli::{BundleArgs, MeasureArgs, SelectArgs, ToolArgs, VariantArgs};
+use crate::cli::{BundleArgs, MeasureArgs, SelectArgs, ToolArgs, VariantArgs, is_named};
 use crate::config::{self, DeviceModel, Diagnostic, Kernel, LoadError, LoadOptions, Objective, Package, Project};
 use crate::harness::{self, RunError, Setup};
 use crate::interrupt::is_interrupted;
 use crate::process::inputs;
 use crate::report::Output;
 use crate::space::Variant;
+use crate::text::kernel_name;
 
 pub mod apply;
 pub mod audit;
@@ -89,7 +90,9 @@ fn read(select: &SelectArgs, device: Option<DeviceModel>) -> anyhow::Result<Load
     check_names(&project, select)?;
     if !select.kernel.is_empty() {
         // Baselines may name kernels that were not selected, so these stay in their package.
-        project.packages.retain(|package| package.kernels.iter().any(|kernel| select.kernel.contains(&kernel.name)));
+        project
+            .packages
+            .retain(|package| package.kernels.iter().any(|kernel| select.selects(&package.name, &kernel.name)));
     }
     Ok((project, warnings))
 }
@@ -115,13 +118,9 @@ fn loaded(options: &LoadOptions) -> anyhow::Result<Loaded> {
 /// An error if a selected kernel does not exist.
 fn check_names(project: &Project, select: &SelectArgs) -> anyhow::Result<()> {
     for name in &select.kernel {
-        if !project.packages.iter().flat_map(|package| &package.kernels).any(|kernel| kernel.name == *name) {
-            let all: Vec<&str> = project
-                .packages
-                .iter()
-                .flat_map(|package| &package.kernels)
-                .map(|kernel| kernel.name.as_str())
-                .collect();
+        let kernels = || project.packages.iter().flat_map(|package| &package.kernels);
+        if !kernels().any(|kernel| is_named(name, &kernel.package, &kernel.name)) {
+            let all: Vec<String> = kernels().map(|kernel| kernel_name(&kernel.package, &kernel.name)).collect();
             return Err(anyhow!("no kernel `{name}`; the kernels are {}", all.join(", ")));
         }
     }
@@ -161,7 +160,7 @@ fn for_device(
 /// The selected kernels, with their packages.
 fn selected<'a>(project: &'a Project, select: &SelectArgs) -> Vec<(&'a Package, &'a Kernel)> {
     let pairs = project.packages.iter().flat_map(|package| package.kernels.iter().map(move |kernel| (package, kernel)));
-    pairs.filter(|(_, kernel)| select.kernel.is_empty() || select.kernel.contains(&kernel.name)).collect()
+    pairs.filter(|(package, kernel)| select.selects(&package.name, &kernel.name)).collect()
 }
 
 /// Kernels of a verb: those of a package or of a bundle.
@@ -212,7 +211,7 @@ fn subject(select: &SelectArgs, args: &BundleArgs, device: Option<u32>, output: 
         for kernel in &mut package.kernels {
             if let Some(carried) = carried.iter().find(|carried| carried.kernel == kernel.name) {
                 kernel.arch.clone_from(&carried.archs);
-            } else if select.kernel.contains(&kernel.name) {
+            } else if select.selects(&package.name, &kernel.name) {
                 return Err(anyhow!("{} does not hold kernel `{}`", path.display(), kernel.name));
             }
             // No command of a bundle's table is started.
@@ -224,12 +223,13 @@ fn subject(select: &SelectArgs, args: &BundleArgs, device: Option<u32>, output: 
                 crate::report::status("Note", format_args!("{}: objective `p50` in place of a program", kernel.name));
             }
             let programs = kernel.leave_out_programs();
-            if !programs.is_empty() && select.kernel.contains(&kernel.name) {
+            if !programs.is_empty() && select.selects(&package.name, &kernel.name) {
                 let names = crate::text::list(&programs);
                 crate::report::status("Note", format_args!("{}: no baseline {names}, a program", kernel.name));
             }
         }
-        for kernel in package.kernels.iter().filter(|kernel| select.kernel.contains(&kernel.name)) {
+        let is_selected = |kernel: &&Kernel| select.selects(&package.name, &kernel.name);
+        for kernel in package.kernels.iter().filter(is_selected) {
             bundles::suitable(kernel, package, &bundle.root).with_context(|| path.display().to_string())?;
         }
     }
