@@ -264,7 +264,7 @@ impl Speedup {
     ///
     /// The standard deviation is that of a trimmed mean, by the winsorised variance of the ratios, or of their means over pairs of
     /// rounds. Correlated rounds count as fewer. A trimmed mean, less its centre and in standard deviations, follows Student's distribution with
-    /// as many degrees of freedom as a mean of the ratios that are left (Tukey and McLaughlin 1963). Of fewer than 20 rounds the interval is
+    /// as many degrees of freedom as a mean of the ratios that are left (Yuen 1974). Of fewer than 20 rounds the interval is
     /// their range.
     pub fn precision(baseline: &[f64], candidate: &[f64], error: f64) -> Option<f64> {
         let n = baseline.len().min(candidate.len());
