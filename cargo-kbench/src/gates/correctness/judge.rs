@@ -189,7 +189,8 @@ fn unwritten(_: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
 fn unrepeatable(judge: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
     (judge.limits.deterministic && seed.unrepeatable > 0).then(|| {
         let count = seed.unrepeatable;
-        (Reason::Unrepeatable, format!("{count} elements differ between two runs on the same inputs"))
+        let differ = if count == 1 { "1 element differs".to_owned() } else { format!("{count} elements differ") };
+        (Reason::Unrepeatable, format!("{differ} between two runs on the same inputs"))
     })
 }
 
@@ -211,7 +212,9 @@ fn nonfinite(_: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
     let OutputReport { tensor, nonfinite, elements, .. } = output;
     Some((
         Reason::Nonfinite,
-        format!("{nonfinite} of {elements} elements of `{tensor}` are NaN or infinite where the reference is not"),
+        format!(
+            "{nonfinite} of {elements} elements of `{tensor}` are NaN or infinite where the reference is not, or only in the reference"
+        ),
     ))
 }
 

@@ -47,6 +47,20 @@ fn limits() -> CorrectnessLimits {
 }
 
 #[test]
+fn a_reference_may_be_the_side_that_is_not_finite() {
+    let of = |report: SeedReport| judge(&CorrectnessLimits::default(), &[], "s", &[report]).unwrap().message;
+    let said = of(seed(OutputReport { nonfinite: 2, ..output() }));
+    assert!(
+        said.starts_with(
+            "2 of 1000 elements of `o` are NaN or infinite where the reference is not, or only in the reference"
+        ),
+        "{said}"
+    );
+    let differ = |unrepeatable| of(SeedReport { unrepeatable, ..seed(output()) });
+    assert!(differ(1).starts_with("1 element differs between") && differ(2).starts_with("2 elements differ between"));
+}
+
+#[test]
 fn numbers_that_look_the_same_are_not_called_so() {
     let near = OutputReport { output_at: 9_007_199_254_740_993.0, reference_at: 9_007_199_254_740_992.0, ..output() };
     let found =
