@@ -24,6 +24,7 @@ use crate::tune::warm::WarmStart;
 
 mod asker;
 mod conclusion;
+mod finalists;
 pub mod headroom;
 mod likely;
 mod objectives;
