@@ -98,4 +98,20 @@ mod tests {
         // 3 us of work that are skipped in a batch remain proof.
         assert!(cost_of_pause(8192, true) < 2000.0);
     }
+
+    #[test]
+    fn a_launch_after_a_pause_counts_without_the_cost_of_the_pause() {
+        let sample = |nanoseconds| AdjustedSample {
+            nanoseconds,
+            slack: 0.0,
+            corrected: false,
+            on_new_inputs: false,
+            exposed: false,
+            disturbance: None,
+        };
+        let of = |paused: f64, batch: f64, cost| without_cost(&[(sample(paused), sample(batch)); 3], cost);
+        let pairs = of(1500.0, 1000.0, 200.0);
+        assert_eq!((pairs.len(), pairs.ratio()), (3, 1.3));
+        assert!(of(150.0, 1000.0, 200.0).ratio() >= 0.0, "no time is negative");
+    }
 }

@@ -109,4 +109,11 @@ mod tests {
         }
         assert!(!decided(&[ratio(0.04, 0.0101), control(0.0, 0.0101)]), "not yet apart");
     }
+
+    #[test]
+    fn a_ratio_at_the_largest_difference_that_is_none_asks_for_less_noise_of_no_control() {
+        let at_limit = ratio(EQUAL * PRECISION, 0.002);
+        assert!(decided(&[at_limit, control(0.0, 0.009)]));
+        assert!(!decided(&[ratio(1.001 * EQUAL * PRECISION, 0.002), control(0.0, 0.009)]));
+    }
 }

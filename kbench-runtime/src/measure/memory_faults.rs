@@ -57,3 +57,27 @@ impl MemoryFaults {
 fn is_same_side(one: &OutOfBounds, other: &OutOfBounds) -> bool {
     one.tensor == other.tensor && (one.offset >= 0) == (other.offset >= 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(tensor: &str, offset: i64, bytes: u64) -> OutOfBounds {
+        OutOfBounds { tensor: tensor.to_owned(), offset, bytes }
+    }
+
+    #[test]
+    fn faults_of_the_measured_launches_join_those_of_the_check_once_for_each_input_and_side() {
+        let mut report = SeedReport::new(1);
+        report.inputs_changed = vec!["x".to_owned()];
+        report.out_of_bounds = vec![write("y", 4000, 4), write("z", -8, 8)];
+        let found = MemoryFaults {
+            inputs: ["x", "w"].map(str::to_owned).into(),
+            out_of_bounds: vec![write("y", 4096, 100), write("y", 0, 1), write("y", -4, 4), write("x", -8, 8)],
+        };
+        found.merge(&mut report);
+        assert_eq!(report.inputs_changed, ["x", "w"]);
+        let expected = [write("y", 4000, 4), write("z", -8, 8), write("y", -4, 4), write("x", -8, 8)];
+        assert_eq!(report.out_of_bounds, expected);
+    }
+}

@@ -222,4 +222,46 @@ mod tests {
         let slower = pairs(FEWEST_PAIRS, |_| (1.3e3, 1e3), false);
         assert!(!slower.is_settled() && !slower.are_apart());
     }
+
+    #[test]
+    fn ratio_and_evidence_are_those_of_their_definitions() {
+        let apart = pairs(FIRST_LOOK, |_| (3e3, 1e3), false);
+        assert_eq!((apart.ratio(), apart.evidence()), (3.0, 14.0));
+        let half = pairs(LOOKS[1], |pair| (3e3, if pair.is_multiple_of(2) { 1e3 } else { 3e3 }), false);
+        let slower = pairs(FIRST_LOOK, |_| (1.1e3, 1e3), false);
+        assert_eq!(
+            [half, slower].map(|pairs| pairs.evidence().to_string()),
+            ["11", "0"],
+            "44 times the square of a half"
+        );
+    }
+
+    #[test]
+    fn launches_are_suspicious_beyond_both_ratios() {
+        // Every fifth launch that works is fast.
+        let of = |fast: f64, slow: f64| {
+            pairs(LOOKS[1], |pair| (if pair.is_multiple_of(5) { fast } else { slow }, 1e3), false).is_suspicious()
+        };
+        assert!(of(1.21e3, 1.51e3));
+        assert!(!of(1.2e3, 1.51e3) && !of(1.1e3, 1e6), "a launch that works was nearly as fast");
+        assert!(!of(1.3e3, 1.5e3) && !of(1.3e3, 1.4e3), "the launches are hardly apart");
+        let few = |work: f64| pairs(FEWEST_PAIRS, |_| (work, 1e3), false).is_settled();
+        assert!(few(1.1e3) && few(1.19e3) && !few(1.2e3));
+    }
+
+    #[test]
+    fn a_disturbed_launch_of_either_kind_asks_for_more_fast_launches() {
+        let of = |disturbed: [bool; 2]| {
+            let mut pairs = Pairs::default();
+            for pair in 0..LOOKS[1] {
+                // Two fifths are fast. One launch was disturbed.
+                let could_skip = if pair % 5 < 2 { 1e3 } else { 1e4 };
+                let [work, other] = disturbed.map(|disturbed| disturbed && pair == 7);
+                pairs.add(sample(1e4, work), sample(could_skip, other));
+            }
+            pairs.is_suspicious()
+        };
+        assert!(of([false, false]));
+        assert!(!of([true, false]) && !of([false, true]));
+    }
 }

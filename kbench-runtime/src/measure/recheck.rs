@@ -210,3 +210,63 @@ fn differing(last: &Outputs, launch: &Outputs, tensors: &[TensorSpec]) -> u64 {
         })
         .sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::RelatedErrors;
+
+    fn report(unwritten: u64, max_abs_err: f64, bias: f64, bad: u64) -> OutputReport {
+        OutputReport {
+            tensor: "y".to_owned(),
+            elements: 10,
+            unwritten,
+            first_unwritten: (unwritten > 0).then_some(unwritten),
+            nonfinite: bad,
+            max_abs_err,
+            max_abs_err_at: max_abs_err as u64,
+            output_at: 10.0 * max_abs_err,
+            reference_at: 20.0 * max_abs_err,
+            mean_abs_err: max_abs_err / 2.0,
+            bias,
+            rms_err: max_abs_err / 4.0,
+            rms_ref: 1.0,
+            bad,
+            related: RelatedErrors::default(),
+        }
+    }
+
+    #[test]
+    fn the_worst_of_two_reports_is_worst_in_every_respect() {
+        let one = report(3, 1.0, -2.0, 5);
+        let other = report(1, 4.0, 1.0, 7);
+        let worst = OutputReport { unwritten: 3, first_unwritten: Some(3), bias: -2.0, ..other.clone() };
+        for (first, second) in [(&one, &other), (&other, &one)] {
+            let mut merged = first.clone();
+            merge_worst(&mut merged, second);
+            assert_eq!(merged, worst);
+        }
+    }
+
+    #[test]
+    fn of_equal_errors_the_place_of_the_first_report_stays() {
+        let first = report(2, 3.0, 1.5, 0);
+        let later = OutputReport {
+            first_unwritten: Some(9),
+            max_abs_err_at: 8,
+            output_at: 0.0,
+            reference_at: 3.0,
+            bias: -1.5,
+            ..first.clone()
+        };
+        let mut merged = first.clone();
+        merge_worst(&mut merged, &later);
+        assert_eq!(merged, first);
+    }
+
+    #[test]
+    fn poison_is_every_byte_of_an_element() {
+        assert!(is_poison(&[NAN; 4]));
+        assert!(!is_poison(&[NAN, NAN, 0, NAN]) && !is_poison(&[0; 4]));
+    }
+}
