@@ -13,7 +13,7 @@ use crate::build::CompileError;
 use crate::config::Kernel;
 use crate::harness::{Halt, Harness, Named, RunError};
 use crate::record::evaluation::{GateName, Reason, Rejection};
-use crate::record::journal::{ComparisonEntry, EntryRole};
+use crate::record::journal::{Comparison, ComparisonEntry, EntryRole};
 
 #[cfg(test)]
 pub(super) use compared::tests::{ONE, TWO};
@@ -102,33 +102,46 @@ pub(super) fn compare_until(
             }
             let measurement = Measurement { shape, job, contenders: &contenders, inputs: inputs.as_ref() };
             let comparison = measurement.record(harness, &mut rivals, key)?;
-            // A program may have failed only at that moment: a resumed run tries it again.
-            if comparison.rejected.as_ref().is_none_or(|(place, _)| *place < contenders.len()) {
+            if is_kept(&comparison, contenders.len()) {
                 harness.results.keep_comparison(comparison.clone())?;
             }
             comparison
         };
-        // Measured without a rejected entrant, the others may show the same again.
-        let is_new = |warning: &String| !compared.warnings.contains(warning);
-        let new: Vec<String> = comparison.warnings.into_iter().filter(is_new).collect();
-        compared.warnings.extend(new);
+        add_new(&mut compared.warnings, comparison.warnings);
         let Some((place, rejection)) = comparison.rejected else {
             compared.entries = measured(&contenders, &rivals, comparison.entries);
             return Ok(compared);
         };
-        let loser = if let Some(contender) = contenders.get(place) {
-            let id = contender.id.clone();
-            let has_control = contenders.iter().any(|other| other.role == EntryRole::Again);
-            contenders.retain(|other| !leaves((&other.id, other.role), &id, rejection.code, has_control));
-            id
-        } else {
-            rivals.remove(place - contenders.len()).id()
-        };
-        if contenders.iter().all(|other| other.id != loser) {
-            compared.unavailable.push((loser, rejection));
-        }
+        let loser = remove(&mut contenders, &mut rivals, place, rejection.code);
+        compared.unavailable.extend(loser.map(|loser| (loser, rejection)));
     }
     Ok(compared)
+}
+
+/// Whether a comparison of so many kernels, and of programs, is recorded. A program may have failed only at that moment: a resumed run tries it
+/// again.
+fn is_kept(comparison: &Comparison, kernels: usize) -> bool {
+    comparison.rejected.as_ref().is_none_or(|(place, _)| *place < kernels)
+}
+
+/// Adds the warnings of a comparison. Measured without a rejected entrant, the others may show the same again.
+fn add_new(warnings: &mut Vec<String>, more: Vec<String>) {
+    let new: Vec<String> = more.into_iter().filter(|warning| !warnings.contains(warning)).collect();
+    warnings.extend(new);
+}
+
+/// Removes the entrant that a comparison rejected, by its place among kernels and programs. Returns its identity, unless it is still measured.
+fn remove(
+    contenders: &mut Vec<Contender<'_>>,
+    rivals: &mut Vec<Rival<'_>>,
+    place: usize,
+    code: Reason,
+) -> Option<EntrantId> {
+    let Some(contender) = contenders.get(place) else { return Some(rivals.remove(place - contenders.len()).id()) };
+    let id = contender.id.clone();
+    let has_control = contenders.iter().any(|other| other.role == EntryRole::Again);
+    contenders.retain(|other| !leaves((&other.id, other.role), &id, code, has_control));
+    contenders.iter().all(|other| other.id != id).then_some(id)
 }
 
 /// Whether an entrant leaves a comparison that rejected one. A variant with two measurements fails as a whole. Where the device has no memory for all
@@ -176,6 +189,10 @@ fn key(
 
 #[cfg(test)]
 mod tests {
+    use kbench_runtime::dtype::DType;
+    use kbench_runtime::protocol::{Case, DeviceKind, Reference, Sequence, TimedCase};
+
+    use super::super::impossible::Demand;
     use super::*;
     use crate::config::{ProgramBaseline, fixture};
 
@@ -215,5 +232,80 @@ mod tests {
         let ids = [EntrantId::Baseline(4), EntrantId::Baseline(2)];
         let expected: Vec<(EntrantId, String)> = ids.into_iter().zip(programs).collect();
         assert_eq!(of(measured(&[], &rivals, entries.to_vec())), expected);
+    }
+
+    fn contender<'k>(kernel: &'k Kernel, id: &EntrantId, role: EntryRole) -> Contender<'k> {
+        let sequence = Sequence { device: DeviceKind::Fake, blob: String::new(), launches: Vec::new() };
+        let reference =
+            Reference { sequence: sequence.clone(), precision: DType::F64, program: false, identity: String::new() };
+        Contender {
+            id: id.clone(),
+            name: format!("{id:?}"),
+            role,
+            kernel,
+            case: TimedCase { case: Case { tensors: Vec::new(), sequence }, reference },
+            program: String::new(),
+            demand: Demand::new(&[], (None, None)),
+        }
+    }
+
+    /// [`ONE`], its control, and [`TWO`].
+    fn contenders(kernel: &Kernel) -> Vec<Contender<'_>> {
+        [(&ONE, EntryRole::Variant), (&ONE, EntryRole::Again), (&TWO, EntryRole::Baseline)]
+            .map(|(id, role)| contender(kernel, id, role))
+            .into()
+    }
+
+    #[test]
+    fn a_rejected_entrant_leaves_and_is_named_unless_it_is_still_measured() {
+        let project = fixture::project("");
+        let config = ProgramBaseline { command: Vec::new(), correctness: None };
+        let after = |place, code, count| {
+            let mut kernels = contenders(&project.packages[0].kernels[0]);
+            kernels.truncate(count);
+            let mut programs: Vec<Rival<'_>> = [4, 5].map(|index| Rival::new(index, "p", &config)).into();
+            let named = remove(&mut kernels, &mut programs, place, code);
+            let left: Vec<EntrantId> =
+                kernels.iter().map(|it| it.id.clone()).chain(programs.iter().map(Rival::id)).collect();
+            (named, left)
+        };
+        let [four, five] = [4, 5].map(EntrantId::Baseline);
+        let all = |left: &[&EntrantId]| left.iter().map(|id| (*id).clone()).collect::<Vec<_>>();
+        assert_eq!(after(0, Reason::Wrong, 3), (Some(ONE), all(&[&TWO, &four, &five])));
+        assert_eq!(after(1, Reason::Wrong, 3), (Some(ONE), all(&[&TWO, &four, &five])));
+        assert_eq!(after(2, Reason::Wrong, 3), (Some(TWO), all(&[&ONE, &ONE, &four, &five])));
+        assert_eq!(after(3, Reason::Wrong, 3), (Some(four.clone()), all(&[&ONE, &ONE, &TWO, &five])));
+        assert_eq!(after(4, Reason::Wrong, 3), (Some(five.clone()), all(&[&ONE, &ONE, &TWO, &four])));
+        // Without memory, the control makes room first, and nobody is named.
+        assert_eq!(after(2, Reason::OutOfMemory, 3), (None, all(&[&ONE, &TWO, &four, &five])));
+        assert_eq!(after(0, Reason::OutOfMemory, 3), (None, all(&[&ONE, &TWO, &four, &five])));
+        assert_eq!(after(0, Reason::OutOfMemory, 1), (Some(ONE), all(&[&four, &five])));
+    }
+
+    #[test]
+    fn a_comparison_that_a_program_ended_is_not_recorded() {
+        let why = Rejection::new(GateName::Performance, Reason::Protocol, "no", Some("s"));
+        let kept = |place: Option<usize>| {
+            is_kept(&Comparison { rejected: place.map(|place| (place, why.clone())), ..Comparison::default() }, 2)
+        };
+        assert_eq!([None, Some(0), Some(1), Some(2), Some(3)].map(kept), [true, true, true, false, false]);
+    }
+
+    #[test]
+    fn a_warning_that_is_shown_again_is_said_once() {
+        let mut warnings = ["a", "b"].map(str::to_owned).to_vec();
+        add_new(&mut warnings, ["b", "c"].map(str::to_owned).into());
+        assert_eq!(warnings, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn the_entrant_that_cannot_be_the_fastest_is_slow_in_the_job() {
+        let project = fixture::project("");
+        let kernel = &project.packages[0].kernels[0];
+        let slow = |slow| {
+            let extent = Extent { fewest: 7, slow, decides: false };
+            comparison_job(kernel, &contenders(kernel), extent).slow
+        };
+        assert_eq!([slow(None), slow(Some(&TWO)), slow(Some(&ONE))], [vec![], vec![2], vec![0, 1]]);
     }
 }

@@ -270,6 +270,7 @@ mod tests {
     fn samples_take_no_longer_than_their_answer() {
         let passed = Duration::from_millis(12);
         let is_forged = |samples: &[f64], batch| forged(samples, batch, passed).is_some();
+        assert!(forged(&[10.5e6], 1, Duration::from_millis(10)).is_none(), "by exactly as much as clocks may differ");
         assert!(!is_forged(&[1e6; 3], 4) && !is_forged(&[1.04e6; 3], 4) && !is_forged(&[1.0; 10], 1000));
         assert!(is_forged(&[1e6; 3], 5) && is_forged(&[1e6; 13], 1) && is_forged(&[1.0, 13e6], 1));
         let said = forged(&[5e6; 3], 1, passed).unwrap();
