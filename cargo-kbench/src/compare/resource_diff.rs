@@ -110,8 +110,7 @@ impl KernelUsage {
         let compiler = outcomes.iter().filter_map(built).flat_map(|built| built.builds).next();
         let variants = variants.iter().zip(outcomes).map(|(variant, outcome)| {
             let mut usage = Usage::of(builder, variant, built(outcome).as_ref());
-            // Four digits, so that the file does not depend on the rounding of a quotient.
-            usage.occupancy = usage.occupancy.map(|occupancy| (occupancy * 1e4).round() / 1e4);
+            usage.occupancy = usage.occupancy.map(rounded);
             if let Err(failure) = &outcome.result
                 && failure.built.is_none()
             {
@@ -127,6 +126,11 @@ impl KernelUsage {
             variants: variants.collect(),
         }
     }
+}
+
+/// Four digits of an occupancy, so that the file does not depend on the rounding of a quotient.
+fn rounded(occupancy: f64) -> f64 {
+    (occupancy * 1e4).round() / 1e4
 }
 
 fn arch(kernel: &Kernel, builder: &Builder<'_>) -> String {
@@ -369,5 +373,28 @@ mod tests {
         assert!(text.contains(line), "{text}");
         ResourceFile::new(entries.into_iter().rev().collect()).write(&path).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+
+    #[test]
+    fn a_difference_names_its_kernel_and_counts_its_changes() {
+        let old = kernel("k", &[("A=0", usage(40)), ("A=1", usage(40)), ("A=2", usage(40))]);
+        let mut new = kernel("k", &[("A=0", usage(32)), ("A=1", usage(48)), ("A=2", usage(64))]);
+        let diff = ResourceDiff::between(Some(&old), Some(&new));
+        assert_eq!((&*diff.package, &*diff.kernel, &*diff.arch, diff.compiler.clone()), ("p", "k", "sm_90a", None));
+        assert_eq!([Change::Worse, Change::Better, Change::Neutral].map(|change| diff.count(change)), [2, 1, 0]);
+        assert_eq!(diff.variants[2].variant, "A=0", "what is better comes last");
+        new.compiler = "13.1".into();
+        let other = ResourceDiff::between(Some(&old), Some(&new));
+        assert_eq!(other.compiler, Some(("13.0".into(), "13.1".into())));
+        let gone = ResourceDiff::between(Some(&old), None);
+        assert_eq!((&*gone.kernel, gone.compiler, gone.removed.len()), ("k", None, 3));
+    }
+
+    #[test]
+    fn a_key_names_the_toggles_and_an_occupancy_has_four_digits() {
+        let project = crate::config::fixture::project("");
+        let keys = [0, 2].map(|place| key(&project.packages[0].kernels[0].space, &Variant(vec![place])));
+        assert_eq!(keys, ["T=1", "T=3"]);
+        assert_eq!([2.0 / 3.0, 0.5, 1.0].map(|share| rounded(share).to_string()), ["0.6667", "0.5", "1"]);
     }
 }

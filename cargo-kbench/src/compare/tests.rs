@@ -6,6 +6,9 @@ use crate::record::elite::TimingSettings;
 use crate::record::evaluation::{Evaluation, GateName, Judgement, Reason, Rejection, TimingRecord};
 use crate::record::journal::{Comparison, ComparisonEntry, EntryRole, Journal, Record, Reuse, Start};
 
+mod files;
+mod program;
+
 const THRESHOLD: f64 = 0.01;
 
 /// Samples around a centre, 0.2 % apart at most.

@@ -32,3 +32,32 @@ fn checksum(fields: &[u8]) -> String {
     sum.truncate(DIGITS);
     sum
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sealed_object_opens_and_any_other_byte_damages_it() {
+        let sealed = seal(b"{\"a\":1}".to_vec());
+        let line = sealed.strip_suffix(b"\n").unwrap();
+        assert!(line.starts_with(b"{\"a\":1,\"sum\":\"") && line.ends_with(b"\"}"));
+        serde_json::from_slice::<serde_json::Value>(line).unwrap();
+        assert_eq!(open(line), Some(&b"{\"a\":1"[..]));
+        for at in 0..line.len() {
+            let mut damaged = line.to_vec();
+            damaged[at] ^= 1;
+            assert_eq!(open(&damaged), None, "{at}");
+            assert_eq!(open(&line[..at]), None, "torn after {at} bytes");
+        }
+    }
+
+    #[test]
+    fn the_checksum_of_one_object_is_not_that_of_another() {
+        let [one, other] = [&b"{\"a\":1}"[..], b"{\"a\":2}"].map(|object| seal(object.to_vec()));
+        let sum = |line: &[u8]| line[line.len() - DIGITS - 3..].to_vec();
+        assert_ne!(sum(&one), sum(&other));
+        let exchanged = [b"{\"a\":1".to_vec(), FIELD.to_vec(), sum(&other)].concat();
+        assert_eq!(open(exchanged.strip_suffix(b"\n").unwrap()), None);
+    }
+}

@@ -8,7 +8,7 @@ use super::tie;
 use crate::config::Objective;
 use crate::evaluate::{Race, judge_alone};
 use crate::gates::performance::Compared;
-use crate::harness::{Harness, Reporter, RunError};
+use crate::harness::{Harness, Reporter, Results, RunError};
 use crate::record::evaluation::{Checked, Evaluation, Rejection};
 
 /// Nanoseconds a launch from which on only variants that may win are in the finals, and the factor by which the others are slower.
@@ -115,7 +115,7 @@ impl Search<'_> {
     }
 
     /// Indices of the likely finalists, and of the default if it may win, as far as they have to be checked in full.
-    pub(super) fn to_examine(&self, harness: &Harness<'_>) -> Vec<usize> {
+    pub(super) fn to_examine(&self, results: &Results) -> Vec<usize> {
         let default = self.tried.iter().position(|tried| tried.candidate.is(&self.kernel.space.default));
         let mut keys: Vec<&str> = Vec::new();
         let mut places = Vec::new();
@@ -124,7 +124,6 @@ impl Search<'_> {
         let may_win = |&place: &usize| self.may_win(best, &self.tried[place].evaluation);
         for place in ranked.iter().copied().take_while(may_win).chain(default.filter(may_win)) {
             let evaluation = &self.tried[place].evaluation;
-            let results = &harness.results;
             let is_known =
                 results.evaluation(&evaluation.key).is_some_and(|(known, _)| known.checked == Checked::InFull)
                     || results.failed_check(&evaluation.key).is_some();
@@ -145,13 +144,19 @@ impl Search<'_> {
         }
     }
 
-    /// Whether a variant may be in the finals beside those before it: one more than the elite if ranks are coarse and do not show that
+    /// Whether there is room in the finals for a variant beside those before it: for one more than the elite if ranks are coarse and do not show that
     /// it is slower.
     fn has_room(&self, finalists: &[Tried], evaluation: &Evaluation) -> bool {
         let elite = self.kernel.search.elite;
         let last = || finalists.last()?.evaluation.timing.as_ref();
         let meets = || last().zip(evaluation.timing.as_ref()).is_some_and(|(last, of)| of.summary.meets(&last.summary));
         finalists.len() < elite || finalists.len() == elite && self.has_coarse_ranks && meets()
+    }
+
+    /// Whether a variant may be in the finals beside those before it.
+    fn may_follow(&self, finalists: &[Tried], evaluation: &Evaluation) -> bool {
+        let best = finalists.first().map(|best| &*best.evaluation);
+        self.has_room(finalists, evaluation) && self.may_win(best, evaluation)
     }
 
     /// The best variants with different machine code that may win and pass the gates that judge a single candidate, best first: the K
@@ -168,9 +173,7 @@ impl Search<'_> {
         let mut finalists: Vec<Tried> = Vec::new();
         let mut unsound: BTreeMap<String, Rejection> = BTreeMap::new();
         for index in self.ranked() {
-            let best = finalists.first().map(|best| &*best.evaluation);
-            let next = &self.tried[index].evaluation;
-            if !self.has_room(&finalists, next) || !self.may_win(best, next) {
+            if !self.may_follow(&finalists, &self.tried[index].evaluation) {
                 break;
             }
             let Tried { candidate, evaluation } = &mut self.tried[index];
@@ -191,6 +194,15 @@ impl Search<'_> {
         Ok(finalists)
     }
 
+    /// Index of the default, if it ties with the best finalist and is none of them.
+    fn tying_default(&self, finalists: &[Tried], compared: &Compared) -> Option<usize> {
+        let default = &self.kernel.space.default;
+        let is_one = finalists.iter().any(|finalist| finalist.candidate.is(default));
+        let ties = tie::ties_with_fastest(compared, finalists, &default.into());
+        let at = self.tried.iter().position(|tried| tried.candidate.is(default));
+        at.filter(|_| ties && !is_one && self.kernel.objectives == [Objective::P50])
+    }
+
     /// The finalists, and the default if it ties with the best of them: then it is the winner, if it passes as they do.
     pub(super) fn with_default(
         &mut self,
@@ -199,11 +211,7 @@ impl Search<'_> {
         harness: &mut Harness<'_>,
         reporter: &mut dyn Reporter,
     ) -> Result<Vec<Tried>, RunError> {
-        let default = &self.kernel.space.default;
-        let is_one = finalists.iter().any(|finalist| finalist.candidate.is(default));
-        let ties = tie::ties_with_fastest(compared, &finalists, &default.into());
-        let at = self.tried.iter().position(|tried| tried.candidate.is(default));
-        if let (Some(at), true) = (at, ties && !is_one && self.kernel.objectives == [Objective::P50]) {
+        if let Some(at) = self.tying_default(&finalists, compared) {
             let Tried { candidate, evaluation } = &mut self.tried[at];
             let evaluation = Arc::make_mut(evaluation);
             judge_alone(harness, candidate, evaluation, reporter)?;

@@ -14,7 +14,7 @@ impl Search<'_> {
         if !Sanitize.is_asked(harness.kernel()) {
             return Ok(());
         }
-        for place in self.to_examine(harness) {
+        for place in self.to_examine(&harness.results) {
             let Tried { candidate, evaluation } = &mut self.tried[place];
             complete(harness, candidate, Arc::make_mut(evaluation))?;
         }

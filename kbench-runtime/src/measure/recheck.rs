@@ -214,7 +214,8 @@ fn differing(last: &Outputs, launch: &Outputs, tensors: &[TensorSpec]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::RelatedErrors;
+    use crate::data::dtype::DType;
+    use crate::protocol::{RelatedErrors, Source};
 
     fn report(unwritten: u64, max_abs_err: f64, bias: f64, bad: u64) -> OutputReport {
         OutputReport {
@@ -268,5 +269,25 @@ mod tests {
     fn poison_is_every_byte_of_an_element() {
         assert!(is_poison(&[NAN; 4]));
         assert!(!is_poison(&[NAN, NAN, 0, NAN]) && !is_poison(&[0; 4]));
+    }
+
+    #[test]
+    fn elements_that_differ_are_counted_over_all_outputs() {
+        let spec = |name: &str| TensorSpec {
+            name: name.to_owned(),
+            dtype: DType::I32,
+            dims: vec![4],
+            role: Role::Out,
+            source: Source::Constant(0.0),
+        };
+        let outputs = |values: [[i32; 4]; 2]| -> Outputs {
+            let bytes =
+                |values: [i32; 4]| Arc::new(values.into_iter().flat_map(i32::to_le_bytes).collect::<Vec<_>>().into());
+            values.into_iter().map(bytes).enumerate().collect()
+        };
+        let tensors = [spec("y"), spec("z")];
+        let of = |last, launch| differing(&outputs(last), &outputs(launch), &tensors);
+        assert_eq!(of([[1, 2, 3, 4], [5; 4]], [[1, 2, 3, 4], [5; 4]]), 0);
+        assert_eq!(of([[1, 2, 3, 4], [5; 4]], [[1, 0, 0, 0], [5, 5, 5, 6]]), 4);
     }
 }

@@ -134,7 +134,7 @@ pub fn merged(
         .flat_map(|entry| &entry.elite)
         .map(|variant| Candidate::new(variant, &first.search, default.as_ref(), place))
         .collect();
-    candidates.sort();
+    candidates.sort_by(Candidate::order);
     let mut best: Vec<Candidate> = Vec::new();
     for candidate in candidates {
         if !best.iter().any(|better| better.is_same(&candidate)) {
@@ -296,15 +296,8 @@ impl Candidate {
         !one.program.is_empty() && one.program == other.program || one.label() == other.label()
     }
 
-    /// Sort key of a tie; smaller is better.
-    fn standing(&self) -> (bool, [u64; 5], Vec<u16>, String) {
-        (!self.is_default, self.resources, self.place.clone(), self.content.clone())
-    }
-}
-
-impl Ord for Candidate {
     /// Order by speed-up, faster first.
-    fn cmp(&self, other: &Self) -> Ordering {
+    fn order(&self, other: &Self) -> Ordering {
         let p50 = |of: &Self| of.variant.timing.summary.p50;
         self.is_apart
             .cmp(&other.is_apart)
@@ -314,21 +307,12 @@ impl Ord for Candidate {
             .then_with(|| self.place.cmp(&other.place))
             .then_with(|| self.content.cmp(&other.content))
     }
-}
 
-impl PartialOrd for Candidate {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+    /// Sort key of a tie; smaller is better.
+    fn standing(&self) -> (bool, [u64; 5], Vec<u16>, String) {
+        (!self.is_default, self.resources, self.place.clone(), self.content.clone())
     }
 }
-
-impl PartialEq for Candidate {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Candidate {}
 
 /// Whether a speed-up is certain, as in a comparison.
 fn is_faster(speedup: &Speedup, noise_floor: Option<f64>) -> bool {
@@ -577,6 +561,55 @@ mod tests {
         let merged = merge(&[of(1, &[(1, 10.0, 64.0), (2, 60.0, 24.0)]), of(2, &[(3, 40.0, 16.0), (4, 50.0, 24.0)])]);
         assert_eq!(toggles(&merged), ["A=3", "A=4", "A=2"], "of equal values the faster one is first");
         assert_eq!((merged.search.tie, merged.elite[0].rank), (None, 1));
+        let equal_times = merge(&[of(1, &[(1, 40.0, 24.0)]), of(2, &[(2, 40.0, 16.0)])]);
+        assert_eq!((toggles(&equal_times), equal_times.search.tie), (vec!["A=2".to_owned(), "A=1".to_owned()], None));
+    }
+
+    #[test]
+    fn baselines_are_those_of_the_run_of_the_fastest_variant_and_the_date_is_the_latest() {
+        let of = |number: u32, variant: usize, front: bool| {
+            let mut entry = part(number, 2, &[variant], &[100.0, 90.0, 80.0]);
+            entry.elite[0].front = front;
+            entry.baselines[0].timing = timing(100.0 + f64::from(number));
+            entry.unavailable = BTreeMap::from([(format!("naive {number}"), "no".to_owned())]);
+            entry.date = format!("2026-01-0{number}T00:00:00Z");
+            entry
+        };
+        for front in [false, true] {
+            // The second variant is the fastest. The numbers are those of its run.
+            for (fastest, slower) in [(of(1, 2, front), of(2, 1, front)), (of(2, 2, front), of(1, 1, front))] {
+                for entries in [[fastest.clone(), slower.clone()], [slower, fastest.clone()]] {
+                    let merged = merge(&entries);
+                    assert_eq!(toggles(&merged), ["A=2", "A=1"]);
+                    assert_eq!(
+                        (merged.baselines, merged.unavailable),
+                        (fastest.baselines.clone(), fastest.unavailable.clone())
+                    );
+                    assert_eq!(merged.date, "2026-01-02T00:00:00Z");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_given_twice_stays_as_it_is() {
+        let one = part(1, 2, &[0, 1], &[100.0, 90.0]);
+        assert_eq!(merge(&[one.clone(), one.clone()]), one);
+    }
+
+    #[test]
+    fn a_variant_or_program_that_two_searches_found_stands_once_in_the_elite() {
+        let of = |number: u32, variant: EliteVariant| {
+            let mut entry = part(number, 2, &[], &[]);
+            entry.elite = vec![variant];
+            entry
+        };
+        let named = |place, time, program: &str| EliteVariant { program: program.into(), ..variant(place, time) };
+        let found = |one, other| toggles(&merge(&[of(1, one), of(2, other)])).len();
+        assert_eq!(found(named(1, 90.0, ""), named(2, 80.0, "")), 2, "no program is recorded");
+        assert_eq!(found(named(1, 90.0, "a"), named(2, 80.0, "b")), 2);
+        assert_eq!(found(named(1, 90.0, "a"), named(2, 80.0, "a")), 1);
+        assert_eq!(found(named(1, 90.0, "a"), named(1, 80.0, "b")), 1);
     }
 
     #[test]

@@ -361,4 +361,4 @@ impl From<&Timing> for TimingSettings {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,11 +3,12 @@ use kbench_runtime::stats::Summary;
 
 use super::*;
 use crate::config::{Project, fixture};
+use crate::gates::performance::Measured;
 use crate::harness::Candidate;
 use crate::record::evaluation::{GateName, Reason, TimingRecord};
 use crate::record::objective::ObjectiveValue;
 use crate::search::Candidates;
-use crate::space::Variant;
+use crate::space::{Settings, Variant};
 use crate::tune::warm::WarmStart;
 
 /// A search of `project` that tried the first variants of the space, which took these times in nanoseconds.
@@ -201,4 +202,72 @@ fn one_more_finalist_than_the_elite_stands_beside_one_that_coarse_ranks_do_not_t
     search.has_coarse_ranks = false;
     assert!(search.has_room(&tried[..1], &apart) && !search.has_room(&tried[..2], &tried[2].evaluation));
     assert!(!search.race().is_coarse);
+}
+
+#[test]
+fn the_likely_finalists_and_the_default_are_examined_unless_their_check_is_known() {
+    let examined = |more: &str, times: [f64; 3], known: &[&str], change: &dyn Fn(usize, &mut Evaluation)| {
+        let project = fixture::project(&format!("{TWO}\n{more}"));
+        let mut results = Results::default();
+        for key in known {
+            let new = Evaluation::new(Settings::default(), Vec::new());
+            let in_full = Evaluation { key: (*key).to_owned(), checked: Checked::InFull, ..new };
+            results.add(in_full.into(), false);
+        }
+        let of_one_seed = |place: usize, evaluation: &mut Evaluation| {
+            evaluation.checked = Checked::OneSeed;
+            change(place, evaluation);
+        };
+        search(&project, &times, of_one_seed).to_examine(&results)
+    };
+    let nothing = |_: usize, _: &mut Evaluation| ();
+    let of = |place: usize, change: fn(&mut Evaluation)| {
+        move |at: usize, evaluation: &mut Evaluation| {
+            if at == place {
+                change(evaluation);
+            }
+        }
+    };
+    // The second variant is the default.
+    assert_eq!(examined("", [10.0, 20.0, 30.0], &[], &nothing), [0, 1]);
+    assert_eq!(examined("", [10.0, 30.0, 20.0], &[], &nothing), [0, 2, 1]);
+    let same = of(2, |evaluation| evaluation.key = "key 0".into());
+    assert_eq!(examined("", [10.0, 30.0, 20.0], &[], &same), [0, 1], "one program");
+    assert_eq!(examined("", [10.0, 30.0, 20.0], &["key 0"], &nothing), [2, 1], "on record");
+    assert_eq!(examined("", [10.0, 30.0, 20.0], &["key 9"], &nothing), [0, 2, 1], "of another");
+    let in_full = of(0, |evaluation| evaluation.checked = Checked::InFull);
+    assert_eq!(examined("", [10.0, 30.0, 20.0], &[], &in_full), [2, 1]);
+    assert_eq!(examined("", [10.0, 30.0, 20.0], &[], &of(1, reject)), [0, 2]);
+    assert_eq!(examined("", [LONG, 9.0 * LONG, 1.1 * LONG], &[], &nothing), [0, 2], "the default may not win");
+    let two = "search.objective = [\"p50\", \"code_bytes\"]";
+    assert_eq!(examined(two, [10.0, 30.0, 20.0], &[], &nothing), [1], "a front has no best variants");
+}
+
+#[test]
+fn a_variant_may_follow_if_there_is_room_and_it_may_win() {
+    let project = fixture::project("search.elite = 1");
+    let search = search(&project, &[LONG, 9.0 * LONG, LONG], |_, _| ());
+    let tried = search.tried.clone();
+    assert!(search.may_follow(&[], &tried[1].evaluation));
+    assert!(!search.may_follow(&tried[..1], &tried[2].evaluation), "no room");
+    let project = fixture::project(TWO);
+    let search = self::search(&project, &[LONG, 9.0 * LONG, LONG], |_, _| ());
+    assert!(search.may_follow(&tried[..1], &tried[2].evaluation));
+    assert!(!search.may_follow(&tried[..1], &tried[1].evaluation), "too slow");
+}
+
+#[test]
+fn a_default_that_ties_with_the_best_finalist_is_judged_as_the_finalists_are() {
+    let tying = |table: &str, finalists: &[usize], added: f64| {
+        let project = fixture::project(table);
+        let search = search(&project, &[10.0, 20.0, 30.0], |_, _| ());
+        let finalists: Vec<Tried> = finalists.iter().map(|&place| search.tried[place].clone()).collect();
+        let entry = |place: usize, added| Measured::of_two_modes(search.tried[place].id(), 50, added, 100);
+        search.tying_default(&finalists, &Compared::of([entry(0, 0.0), entry(1, added)]))
+    };
+    // The second variant is the default.
+    assert_eq!(tying("", &[0], 0.0), Some(1));
+    assert_eq!(tying("", &[0], 900.0), None, "slower");
+    assert_eq!(tying("", &[0, 1], 0.0), None, "a finalist");
+    assert_eq!(tying("search.objective = \"code_bytes\"", &[0], 0.0), None);
 }

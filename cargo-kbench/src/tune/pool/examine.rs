@@ -20,7 +20,7 @@ impl<'a> Pool<'a> {
         search: &mut Search<'_>,
         harness: &mut Harness<'a>,
     ) -> Result<(), RunError> {
-        let places = search.to_examine(harness);
+        let places = search.to_examine(&harness.results);
         let queue = Mutex::new(places.iter());
         let next = &|| queue.lock().expect("no panic while held").next().copied();
         let tried = &search.tried;

@@ -118,7 +118,7 @@ pub(super) fn compare_until(
     Ok(compared)
 }
 
-/// Whether a comparison of so many kernels, and of programs, is recorded. A program may have failed only at that moment: a resumed run tries it
+/// Whether the record keeps a comparison; `kernels` is the number of its kernels, which come before programs. A program may have failed only at that moment: a resumed run tries it
 /// again.
 fn is_kept(comparison: &Comparison, kernels: usize) -> bool {
     comparison.rejected.as_ref().is_none_or(|(place, _)| *place < kernels)
@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(after(2, Reason::Wrong, 3), (Some(TWO), all(&[&ONE, &ONE, &four, &five])));
         assert_eq!(after(3, Reason::Wrong, 3), (Some(four.clone()), all(&[&ONE, &ONE, &TWO, &five])));
         assert_eq!(after(4, Reason::Wrong, 3), (Some(five.clone()), all(&[&ONE, &ONE, &TWO, &four])));
-        // Without memory, the control makes room first, and nobody is named.
+        // Where memory is short, the control makes room first, and no entrant is named.
         assert_eq!(after(2, Reason::OutOfMemory, 3), (None, all(&[&ONE, &TWO, &four, &five])));
         assert_eq!(after(0, Reason::OutOfMemory, 3), (None, all(&[&ONE, &TWO, &four, &five])));
         assert_eq!(after(0, Reason::OutOfMemory, 1), (Some(ONE), all(&[&four, &five])));
