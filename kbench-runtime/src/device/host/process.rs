@@ -217,7 +217,11 @@ struct Loaded {
 
 impl Loaded {
     fn new(entries: &[String], code: OwnedFd) -> Result<Self, Failure> {
-        let refused = |error: &dyn std::fmt::Display| Failure::LoadFailed { message: error.to_string() };
+        let refused = |error: &dyn std::error::Error| {
+            // The dynamic linker's own words are the source.
+            let causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
+            Failure::LoadFailed { message: causes.collect::<Vec<_>>().join(": ") }
+        };
         // Left open: tools find source lines by this name. The field is a number, since the kernel may close the file.
         #[cfg(target_os = "linux")]
         let path = format!("/proc/self/fd/{}", std::os::fd::IntoRawFd::into_raw_fd(code));

@@ -70,7 +70,8 @@ fn symbols_belong_to_one_load() {
 #[test]
 fn errors_of_loading_and_of_devices_are_typed() {
     let mut device = HostDevice::open();
-    assert!(matches!(device.load(b"not an object", &["f"], Purpose::Kernel), Err(Failure::LoadFailed { .. })));
+    let Err(Failure::LoadFailed { message }) = device.load(b"not an object", &["f"], Purpose::Kernel) else { panic!() };
+    assert!(message.starts_with("dlopen failed: "), "{message}");
     let missing = device.load(c_library(), &["no_such"], Purpose::Kernel).unwrap_err();
     assert_eq!(missing, Failure::SymbolNotFound { symbol: "no_such".into() });
     for bytes in [1 << 50, usize::MAX] {
