@@ -222,12 +222,37 @@ pub fn compile_rejection(error: &CompileError, implementation: &Implementation, 
     let message = match error {
         // The compiler's output is shown below the line, not in it.
         CompileError::Failed { stderr, .. } => {
-            // A linker prints the cause before the message that there was an error.
-            let finds = |what: &str| stderr.lines().find(|line| line.contains(what));
-            let first = finds("undefined reference").or_else(|| finds("error")).or(stderr.lines().next());
-            first.unwrap_or("the compiler failed without a message").trim().to_owned()
+            first_error(stderr).unwrap_or("the compiler failed without a message").to_owned()
         }
         error => error.to_string(),
     };
     Rejection { output, ..Rejection::new(gate, reason, message, Some(shape)) }
+}
+
+/// The line of a compiler's output that says most. A linker prints the cause before the message that there was an error.
+fn first_error(stderr: &str) -> Option<&str> {
+    let says = |line: &&str| !line.contains("collect2: ") && !line.contains(": skipping incompatible");
+    let finds = |what: &str| stderr.lines().filter(says).find(|line| line.contains(what));
+    let first = finds("undefined reference").or_else(|| finds("error")).or_else(|| finds(""));
+    Some(first.or(stderr.lines().next())?.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_stands_in_the_line_of_a_rejection() {
+        let end = "\ncollect2: error: ld returned 1 exit status\n";
+        for (said, first) in [
+            ("k.c: In function `k`:\nk.c:1:1: error: no\n", "k.c:1:1: error: no"),
+            ("ld: k.o: in function `k`:\nk.c: undefined reference to `f`", "k.c: undefined reference to `f`"),
+            ("ld: skipping incompatible libc.so\nld: cannot find -lc", "ld: cannot find -lc"),
+            ("ld: crt.o: relocation R can not be used\nld: bad value", "ld: crt.o: relocation R can not be used"),
+            ("", "collect2: error: ld returned 1 exit status"),
+        ] {
+            assert_eq!(first_error(format!("{said}{end}").trim_start()), Some(first));
+        }
+        assert_eq!(first_error(""), None);
+    }
 }

@@ -1,5 +1,7 @@
 //! Toggles, constraints and the default variant.
 
+use std::collections::HashSet;
+
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::tree::{Entry, Item, Node, Table};
 use super::device::Device;
@@ -89,11 +91,11 @@ fn values(entry: &Entry, reach: Reach, report: &Report) -> Vec<Value> {
     if nodes.len() > MOST_VALUES {
         too_many(entry, report);
     }
-    let mut values: Vec<(Value, String)> = Vec::new();
+    let (mut values, mut texts) = (Vec::new(), HashSet::new());
     for node in nodes {
         let Some(value) = value(node) else { continue };
         let text = macro_text(&value);
-        if values.iter().any(|(_, known)| *known == text) {
+        if texts.contains(&text) {
             let message = format!("toggle `{}` has the value `{value}` twice", entry.key);
             let label = match reach {
                 Reach::Macro => format!("the compiler sees `-D{}={text}` both times", entry.key),
@@ -110,9 +112,10 @@ fn values(entry: &Entry, reach: Reach, report: &Report) -> Vec<Value> {
             let message = format!("`{}` cannot be the value of a toggle", text.escape_debug());
             report.error(&node.place, message, "`--variant K=V` could not name it");
         }
-        values.push((value, text));
+        values.push(value);
+        texts.insert(text);
     }
-    values.into_iter().map(|(value, _)| value).collect()
+    values
 }
 
 fn too_many(entry: &Entry, report: &Report) {
