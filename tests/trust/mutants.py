@@ -21,13 +21,18 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CAUGHT = 0.95
 
-# Each part: its package, its files, and which unit tests run.
+# Each part: its package, its files, and which unit tests run. These files below a judging folder judge nothing: `gates/launch/fit.rs` warns of a
+# table, `gates/sanitize/{run,ahead}.rs` and `gates/counters/profile.rs` run tools whose output is judged in the files beside them,
+# `gates/performance/compare/contender.rs` builds, `compare/bench.rs` measures, and `measure/cheating.rs` and `measure/back_to_back.rs` launch kernels in
+# pairs, which `measure/pairs.rs` judges: their unit tests measure times, so that load decides which of their mutants survive.
 GATES = "cargo-kbench/src/gates"
 PARTS = {
     "verify": ("kbench-runtime", ["kbench-runtime/src/verify/**"], ["verify::"]),
     "measure": (
         "kbench-runtime",
-        [f"kbench-runtime/src/measure/{name}" for name in ("statistics.rs", "statistics/**", "stopping.rs", "adjusted.rs", "warmup.rs")],
+        [f"kbench-runtime/src/measure/{name}" for name in (
+            "statistics.rs", "statistics/**", "stopping.rs", "adjusted.rs", "warmup.rs", "decided.rs", "pairs.rs", "memory_faults.rs", "recheck.rs",
+        )],
         ["measure::"],
     ),
     "gates": (
@@ -35,15 +40,18 @@ PARTS = {
         [f"{GATES}/{name}" for name in (
             "mod.rs", "correctness/mod.rs", "correctness/check.rs", "correctness/judge.rs", "counters/mod.rs", "launch/mod.rs",
             "resources/mod.rs", "resources/launchable.rs", "sanitize/mod.rs", "sanitize/judge.rs", "performance/*.rs",
-            "performance/compare/compared.rs", "performance/compare/entrant.rs", "performance/compare/measure.rs",
+            "performance/compare/mod.rs", "performance/compare/compared.rs", "performance/compare/entrant.rs", "performance/compare/measure.rs",
+            "performance/compare/rival.rs",
         )] + ["cargo-kbench/src/record/verdict.rs"],
         ["gates::"],
     ),
     "elite": (
         "cargo-kbench",
-        [f"cargo-kbench/src/tune/{name}.rs" for name in ("tie", "portfolio", "conclusion", "objectives")],
+        [f"cargo-kbench/src/tune/{name}.rs" for name in ("tie", "portfolio", "conclusion", "objectives", "finalists")],
         ["tune::"],
     ),
+    "record": ("cargo-kbench", [f"cargo-kbench/src/record/{name}.rs" for name in ("sealed", "elite/merge")], ["record::"]),
+    "compare": ("cargo-kbench", [f"cargo-kbench/src/compare/{name}.rs" for name in ("mod", "read", "resource_diff")], ["compare::"]),
 }
 
 
