@@ -6,6 +6,7 @@
 //! absent/<hash>            files that were absent, one for each line
 //! shims/<hash>.c           generated C sources
 //! tmp/                     folders of running compilers
+//! tmp.lock                 locked by each process that has files in tmp
 //! ```
 //!
 //! The key is a hash of everything that is known before a compiler runs: the source's path and contents, flags, macros,
@@ -19,13 +20,14 @@
 //!
 //! Several threads and processes may share the folder. Files get their names by a rename once they are complete;
 //! entries and code have a hash of their contents, and a mismatch counts as a miss: the unit is compiled and written
-//! again. Files of an interrupted compiler are in `tmp`, under names that are never looked up, and are removed a day
-//! later. Failures are not kept: a full disk or a killed compiler is not the source's fault.
+//! again. Files of an interrupted compiler are in `tmp`, under names that are never looked up. The next process removes
+//! them if no other one is at work, or else a day later. Failures are not kept: a full disk or a killed compiler is not the source's fault.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use kbench_runtime::fingerprint;
@@ -56,15 +58,22 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Cache {
     root: PathBuf,
+    /// The shared lock of a process with files in `tmp`; none where it cannot be had.
+    at_work: OnceLock<Option<fs::File>>,
 }
 
 impl Cache {
-    /// A cache in `root`, which may be missing. Removes files that interrupted compilers left a day ago or earlier.
+    /// A cache in `root`, which may be missing. Removes files that interrupted compilers left: all of them if no process has the lock, or
+    /// else those of a day ago and earlier.
     pub(super) fn new(root: PathBuf) -> Self {
-        let cache = Self { root };
-        for entry in fs::read_dir(cache.root.join("tmp")).into_iter().flatten().flatten() {
+        let cache = Self { root, at_work: OnceLock::new() };
+        // Without a folder no files were left, and no lock is made.
+        let left: Vec<_> = fs::read_dir(cache.root.join("tmp")).into_iter().flatten().flatten().collect();
+        let lock = if left.is_empty() { None } else { cache.lock().filter(|lock| lock.try_lock().is_ok()) };
+        for entry in left {
             let modified = entry.metadata().and_then(|metadata| metadata.modified());
-            if modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > ABANDONED)) {
+            let is_old = modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > ABANDONED));
+            if is_old || lock.is_some() {
                 // Another process may have removed it first, or another user may own it: both are harmless.
                 let _ = fs::remove_dir_all(entry.path()).or_else(|_| fs::remove_file(entry.path()));
             }
@@ -74,8 +83,19 @@ impl Cache {
 
     /// A new folder for a compiler to work in, removed when dropped.
     pub(super) fn work_folder(&self) -> Result<tempfile::TempDir, CompileError> {
-        let folder = self.folder("tmp")?;
+        let folder = self.temporary()?;
         tempfile::Builder::new().prefix("").tempdir_in(&folder).map_err(CompileError::io("write", &folder))
+    }
+
+    /// The folder for files that are not complete. No other process removes them while this one is alive.
+    fn temporary(&self) -> Result<PathBuf, CompileError> {
+        let folder = self.folder("tmp")?;
+        self.at_work.get_or_init(|| self.lock().filter(|lock| lock.lock_shared().is_ok()));
+        Ok(folder)
+    }
+
+    fn lock(&self) -> Option<fs::File> {
+        fs::OpenOptions::new().create(true).append(true).open(self.root.join("tmp.lock")).ok()
     }
 
     /// The outcome of `key` for the present files, with the path of its code.
@@ -203,7 +223,7 @@ impl Cache {
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), CompileError> {
         let parent = path.parent().expect("inside the cache");
         fs::create_dir_all(parent).map_err(CompileError::io("create", parent))?;
-        let temporary = self.folder("tmp")?;
+        let temporary = self.temporary()?;
         let write = || -> io::Result<()> {
             let mut file = tempfile::NamedTempFile::new_in(&temporary)?;
             file.write_all(bytes)?;
@@ -327,18 +347,31 @@ mod tests {
     }
 
     #[test]
-    fn work_folders_are_removed_and_abandoned_ones_after_a_day() {
+    fn abandoned_files_are_removed_once_no_process_is_at_work_or_after_a_day() {
         let fixture = Fixture::new();
+        let root = fixture.folder.path().join("cache");
         let kept = fixture.cache.work_folder().unwrap();
         let path = fixture.cache.work_folder().unwrap().path().to_owned();
         assert!(!path.exists());
-        let old = fixture.folder.path().join("cache/tmp/old");
-        fs::create_dir(&old).unwrap();
-        let long_ago = std::time::SystemTime::now() - 2 * ABANDONED;
-        fs::File::open(&old).unwrap().set_modified(long_ago).unwrap();
-        Cache::new(fixture.folder.path().join("cache"));
+        let left = |name: &str, age| {
+            let path = root.join("tmp").join(name);
+            fs::create_dir(&path).unwrap();
+            let modified = std::time::SystemTime::now() - age;
+            fs::File::open(&path).unwrap().set_modified(modified).unwrap();
+            path
+        };
+        let (old, young) = (left("old", 2 * ABANDONED), left("young", ABANDONED / 2));
+        Cache::new(root.clone());
         assert!(!old.exists());
-        assert!(kept.path().exists());
+        assert!(young.exists() && kept.path().exists(), "they may be those of the process that has the lock");
+        drop(fixture.cache);
+        Cache::new(root.clone());
+        assert!(!young.exists() && !kept.path().exists());
+        // A cache that removed files has no lock any more.
+        let next = left("next", Duration::ZERO);
+        let first = Cache::new(root.clone());
+        let second = Cache::new(root);
+        assert!(!next.exists() && first.work_folder().is_ok() && second.work_folder().is_ok());
     }
 
     #[test]
