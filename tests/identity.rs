@@ -9,6 +9,14 @@ use serde_json::Value;
 
 mod model;
 
+/// The rest of the table of a kernel `void k(const float *x, float *y, int n)`.
+const TABLE: &str = r#"args = ["x", "y", { scalar = "i32", value = "N" }]
+reference = { source = "src/r.c", entry = "r" }
+"#;
+
+/// A right kernel for this table.
+const DOUBLES: &str = "void k(const float *x, float *y, int n) { for (int i = 0; i < n; i++) y[i] = 2 * x[i]; }\n";
+
 /// A package with one kernel `k` over `x` and `y`, a reference that doubles, and more of its table.
 fn package(table: &str, source: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -35,6 +43,11 @@ timing = {{ warmup = 1, iterations = 2, max_seconds = 0.05 }}
     let reference = "void r(const double *x, double *y, int n) { for (int i = 0; i < n; i++) y[i] = 2 * x[i]; }\n";
     write(folder.path(), "src/r.c", reference);
     folder
+}
+
+fn write_script(path: &Path, command: &str) {
+    fs::write(path, format!("#!/bin/sh\n{command}\n")).unwrap();
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
 }
 
 fn write(folder: &Path, name: &str, text: &str) {
@@ -186,16 +199,13 @@ fn an_infinite_speedup_is_read_by_the_next_run() {
 
 #[test]
 fn a_changed_compiler_script_compiles_again() {
-    let table = "args = [\"x\", \"y\", { scalar = \"i32\", value = \"N\" }]\nreference = { source = \"src/r.c\", entry = \"r\" }\n";
     let source = "#ifndef TWO\n#define TWO 2\n#endif\n\
                   void k(const float *x, float *y, int n) { for (int i = 0; i < n; i++) y[i] = TWO * x[i]; }\n";
-    let package = package(table, source);
+    let package = package(TABLE, source);
     let folder = package.path();
     let compiler = folder.join("mycc");
     let gate = |flag: &str| {
-        fs::write(&compiler, format!("#!/bin/sh\nexec cc {flag} \"$@\"\n")).unwrap();
-        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(&compiler, executable).unwrap();
+        write_script(&compiler, &format!("exec cc {flag} \"$@\""));
         code(&kbench(folder, &["gate"]).env("CC", &compiler).output().unwrap())
     };
     assert_eq!([gate("-DTWO=2"), gate("-DTWO=3"), gate("-DTWO=2")], [0, 1, 0]);
@@ -203,12 +213,9 @@ fn a_changed_compiler_script_compiles_again() {
 
 #[test]
 fn a_compiler_that_writes_nothing_is_named() {
-    let table = "args = [\"x\", \"y\", { scalar = \"i32\", value = \"N\" }]\nreference = { source = \"src/r.c\", entry = \"r\" }\n";
-    let source = "void k(const float *x, float *y, int n) { for (int i = 0; i < n; i++) y[i] = 2 * x[i]; }\n";
-    let package = package(table, source);
+    let package = package(TABLE, DOUBLES);
     let compiler = package.path().join("mycc");
-    fs::write(&compiler, "#!/bin/sh\ncase \"$*\" in *--version*) echo mine 1.0 ;; esac\n").unwrap();
-    fs::set_permissions(&compiler, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    write_script(&compiler, "case \"$*\" in *--version*) echo mine 1.0 ;; esac");
     let output = kbench(package.path(), &["gate"]).env("CC", &compiler).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("mycc` ended without an error and wrote no `kernel.o`"), "{said}");
@@ -217,9 +224,7 @@ fn a_compiler_that_writes_nothing_is_named() {
 
 #[test]
 fn a_package_may_lie_in_a_folder_of_any_name() {
-    let table = "args = [\"x\", \"y\", { scalar = \"i32\", value = \"N\" }]\nreference = { source = \"src/r.c\", entry = \"r\" }\n";
-    let source = "void k(const float *x, float *y, int n) { for (int i = 0; i < n; i++) y[i] = 2 * x[i]; }\n";
-    let package = package(table, source);
+    let package = package(TABLE, DOUBLES);
     let folder = package.path().join("a  b, c=@d %n $e #f");
     fs::create_dir(&folder).unwrap();
     for name in ["Cargo.toml", "src"] {

@@ -1,6 +1,7 @@
 //! The ceilings of the open device: from their file, or measured by the worker as a kernel is.
 
 use std::fs;
+use std::path::PathBuf;
 
 use kbench_runtime::protocol::{CacheMode, DeviceKind, LaunchMode, TimeJob};
 
@@ -31,26 +32,28 @@ impl Harness<'_> {
         if let Some(known) = &self.ceilings {
             return known.clone().ok();
         }
-        let folder = self.context.setup.work_directory.join("ceilings");
-        Ceilings::load(&folder, &DeviceRecord::from(&self.context.device))
+        Ceilings::load(&self.ceilings_folder(), &DeviceRecord::from(&self.context.device))
+    }
+
+    fn ceilings_folder(&self) -> PathBuf {
+        self.context.setup.work_directory.join("ceilings")
     }
 
     /// Ceilings of this device, none of them below a new measurement: the known ones may have been measured on a busy machine.
     pub fn confirmed_ceilings(&mut self) -> Result<Ceilings, Halt<String>> {
         let known = self.ceilings()?;
         let confirmed = self.measure_ceilings()?.or_higher(&known);
-        confirmed.store(&self.context.setup.work_directory.join("ceilings"))?;
+        confirmed.store(&self.ceilings_folder())?;
         self.ceilings = Some(Ok(confirmed.clone()));
         Ok(confirmed)
     }
 
     fn find_ceilings(&mut self) -> Result<Ceilings, Halt<String>> {
-        let folder = self.context.setup.work_directory.join("ceilings");
-        if let Some(kept) = Ceilings::load(&folder, &DeviceRecord::from(&self.context.device)) {
+        if let Some(kept) = self.known_ceilings() {
             return Ok(kept);
         }
         let measured = self.measure_ceilings()?;
-        measured.store(&folder)?;
+        measured.store(&self.ceilings_folder())?;
         Ok(measured)
     }
 
