@@ -189,6 +189,13 @@ fn tables_fit_the_terminal() {
     }
 }
 
+#[test]
+fn a_terminal_of_one_column_breaks_no_word() {
+    let package = package_with(MODEL, "");
+    let checked = |columns| kbench(package.path(), &["check"]).env("COLUMNS", columns).output().unwrap().stdout;
+    assert_eq!(String::from_utf8(checked("1")), String::from_utf8(checked("30")));
+}
+
 /// On a terminal, stderr has bars: of the search with a time left that knows of the finals, and of the finals.
 #[test]
 fn a_terminal_has_bars() {

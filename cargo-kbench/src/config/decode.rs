@@ -167,13 +167,13 @@ fn kernel(entry: &Entry, siblings: &[Entry], input: &Input<'_>, report: &Report)
     }
     let mut search = settings::search(table, &env, report);
     let backend = implementation.as_ref().map(|implementation| implementation.backend);
-    let objectives = objectives::objectives(table, &env, &mut search, backend, report);
+    let work = work(table, &env);
+    let objectives = objectives::objectives(table, &env, &mut search, &work, backend, report);
     let gates =
         gates::gates(table, &env, &search, &Parts { backend, tensors: &tensors, baselines: &baselines }, report);
     let timing = settings::timing(table, report);
     let runner = table.get("runner").map(Node::texts).unwrap_or_default();
     let workers = settings::workers(table, &runner, backend, report);
-    let work = work(table, &env);
     if report.errors() > before {
         return None;
     }

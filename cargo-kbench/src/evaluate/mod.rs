@@ -35,7 +35,7 @@ const RACE_CACHED: f64 = 1.2;
 const YARDSTICK: u32 = 5;
 
 /// Precision of the median for a coarse rank, as a share.
-const COARSE: f64 = 0.05;
+pub const COARSE: f64 = 0.05;
 
 /// A timing for a search: few samples, enough for the rank of the median.
 #[derive(Debug, Clone, Copy)]

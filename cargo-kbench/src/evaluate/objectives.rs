@@ -50,7 +50,7 @@ pub(super) fn set(context: &Context<'_>, evaluation: &mut Evaluation, candidate:
     };
     let work = || {
         let (flops, bytes) = context.point(kernel.search.shape, &candidate.variant).work();
-        flops.or(bytes)
+        flops.filter(|&flops| flops > 0.0).or(bytes)
     };
     let value = |objective: &Objective| {
         ObjectiveValue::of_times(objective, kernel.search.shape, time, work)

@@ -48,6 +48,17 @@ impl Harness<'_> {
         Ok(confirmed)
     }
 
+    /// Ceilings of this device that end a search: where known ones can be measured again, none of them below the new measurement.
+    pub fn ceilings_to_reach(&mut self) -> Result<Ceilings, Halt<String>> {
+        if self.known_ceilings().is_none() {
+            return self.ceilings();
+        }
+        match self.confirmed_ceilings() {
+            Err(Halt::Variant(_)) => self.ceilings(),
+            confirmed => confirmed,
+        }
+    }
+
     fn find_ceilings(&mut self) -> Result<Ceilings, Halt<String>> {
         if let Some(kept) = self.known_ceilings() {
             return Ok(kept);

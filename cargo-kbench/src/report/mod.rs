@@ -77,11 +77,14 @@ pub(crate) fn write_result(text: fmt::Arguments<'_>) {
     }
 }
 
+/// Smallest width that results are made to fit: narrower columns would break every word.
+const NARROWEST: usize = 30;
+
 /// Width of the terminal for results, in columns: `COLUMNS`, or the width of the terminal, or 80.
 pub fn width() -> usize {
     let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let terminal = || terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
-    said.or_else(terminal).filter(|&width| width > 0).unwrap_or(80)
+    said.or_else(terminal).filter(|&width| width > 0).unwrap_or(80).max(NARROWEST)
 }
 
 /// Width of the terminal for progress, in columns; 80 if there is no terminal.
@@ -93,7 +96,7 @@ fn stderr_width() -> usize {
 /// column.
 pub fn hanging(start: &str, text: &str) -> String {
     let indent = crate::text::width_of(&style::plain(start));
-    let lines = crate::text::wrapped(text, width().saturating_sub(indent).max(30));
+    let lines = crate::text::wrapped(text, width().saturating_sub(indent).max(NARROWEST));
     lines.join(&format!("\n{:indent$}", ""))
 }
 

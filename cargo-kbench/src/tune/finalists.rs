@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::search::{Search, Tried};
 use super::tie;
 use crate::config::Objective;
-use crate::evaluate::{Race, judge_alone};
+use crate::evaluate::{COARSE, Race, judge_alone};
 use crate::gates::performance::Compared;
 use crate::harness::{Harness, Reporter, Results, RunError};
 use crate::record::evaluation::{Checked, Evaluation, Rejection};
@@ -149,7 +149,8 @@ impl Search<'_> {
     fn has_room(&self, finalists: &[Tried], evaluation: &Evaluation) -> bool {
         let elite = self.kernel.search.elite;
         let last = || finalists.last()?.evaluation.timing.as_ref();
-        let meets = || last().zip(evaluation.timing.as_ref()).is_some_and(|(last, of)| of.summary.meets(&last.summary));
+        let meets =
+            || last().zip(evaluation.timing.as_ref()).is_some_and(|(last, of)| of.summary.meets(&last.summary, COARSE));
         finalists.len() < elite || finalists.len() == elite && self.has_coarse_ranks && meets()
     }
 

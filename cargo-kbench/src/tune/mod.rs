@@ -156,7 +156,7 @@ pub fn autotune(
     // The elite, the default, the second measurement of the winner, and the baselines.
     let at_most = sampling(kernel, kernel.search.elite + 2 + kernel.baselines.len());
     if kernel.search.roofline.is_some() {
-        search.aim(caught(harness.ceilings())?);
+        search.aim(caught(harness.ceilings_to_reach())?);
     }
     let doing = harness.doing.clone();
     reporter.event(Event::Started {

@@ -25,7 +25,7 @@ const BOOTSTRAP_ROUNDS: usize = 20;
 /// Largest difference of a ratio from 1 that counts as none.
 pub const SAME: f64 = 0.01;
 
-/// Share within which a sample and the untimed launch before it agree where the sample alone is enough for a rank.
+/// Share within which a sample and the untimed launch before it agree where the sample alone is enough for a rank, unless the rank may be coarser.
 pub(super) const TWO_ALIKE: f64 = 0.02;
 
 /// Share of the resamples within an interval.
@@ -138,10 +138,11 @@ impl Summary {
         (self.n >= FEWEST_ROUNDS).then_some([self.p50_low, self.p50_high])
     }
 
-    /// Whether the intervals of both medians have a time in common. A single sample has no interval: [`TWO_ALIKE`] stands for one.
-    pub fn meets(&self, other: &Summary) -> bool {
+    /// Whether the intervals of both medians have a time in common. A single sample has no interval: it stands for the times that differ by the share
+    /// `of_one` at most.
+    pub fn meets(&self, other: &Summary, of_one: f64) -> bool {
         let ends = |of: &Summary| {
-            let share = if of.n == 1 { TWO_ALIKE } else { 0.0 };
+            let share = if of.n == 1 { of_one } else { 0.0 };
             (of.p50_low * (1.0 - share), of.p50_high * (1.0 + share))
         };
         let ((low, high), (other_low, other_high)) = (ends(self), ends(other));

@@ -20,7 +20,7 @@ pub const FEWEST: usize = 7;
 const RANK: f64 = 1e7;
 
 /// Nanoseconds a launch from which on times hardly vary. For a rank one sample suffices if the untimed launch before it took the same
-/// time within [`TWO_ALIKE`], and else this number of samples, if they are within [`ALIKE`] of each other.
+/// time within [`TWO_ALIKE`], or within the precision that is asked for, and else this number of samples, if they are within [`ALIKE`] of each other.
 const LONG: f64 = 1e8;
 const FEWEST_LONG: usize = 3;
 const ALIKE: f64 = 0.05;
@@ -84,7 +84,7 @@ impl Stopping {
         let enough = (RANK / nanoseconds.max(1.0)).ceil() as usize;
         let fewest = match nanoseconds {
             short if short < LONG => FEWEST,
-            long if self.until.is_some() && are_alike(&[long, untimed], TWO_ALIKE) => 1,
+            long if self.until.is_some_and(|until| are_alike(&[long, untimed], until.precision.max(TWO_ALIKE))) => 1,
             _ => FEWEST_LONG,
         };
         self.least = self.least.min(enough.max(fewest));

@@ -188,6 +188,12 @@ impl<'r> Env<'r> {
         shapes.filter_map(|shape| Some((shape, size(shape)?))).collect()
     }
 
+    /// Whether there are expressions, and each is 0 at a shape with the default variant.
+    pub(super) fn are_zero(&self, shape: &Shape, exprs: &[&Expr]) -> bool {
+        let number = |expr: &Expr| expr.eval(&|name| self.value(shape, name)).ok()?.as_float();
+        self.complete && !exprs.is_empty() && exprs.iter().all(|expr| number(expr).is_some_and(|number| number <= 0.0))
+    }
+
     /// All shapes, those that are checked alone too; none where values cannot be computed.
     pub(super) fn all_shapes(&self) -> impl Iterator<Item = &Shape> {
         self.shapes.iter().filter(|_| self.complete)

@@ -5,9 +5,10 @@ use std::path::{Component, PathBuf};
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::objective::{Application, Better, Objective};
 use super::super::tree::{Entry, Item, Node, Table};
-use super::super::{Backend, Language, Search};
+use super::super::{Backend, Language, Search, Work};
 use super::env::Env;
 use super::names::find_name;
+use crate::expr::Expr;
 
 /// The objectives of a kernel; mistakes are reported. If they are a mean and the table names no shape for the search,
 /// the search gets the first shape of the mean.
@@ -15,6 +16,7 @@ pub(super) fn objectives(
     kernel: &Table,
     env: &Env<'_>,
     search: &mut Search,
+    work: &Work,
     backend: Option<Backend>,
     report: &Report,
 ) -> Vec<Objective> {
@@ -32,8 +34,8 @@ pub(super) fn objectives(
     let mut objectives: Vec<Objective> = Vec::new();
     for node in nodes {
         let Some(objective) = objective(node, kernel, env, backend, report) else { continue };
-        if objective == Objective::Throughput && kernel.get("work").is_none() {
-            report.error(&node.place, "a throughput follows from `work`, which the kernel does not state", "");
+        if objective == Objective::Throughput {
+            demand_work(node, kernel, env, (work, search.shape), report);
         }
         if objectives.iter().any(|other| other.name() == objective.name()) {
             report.error(&node.place, format!("the objective `{objective}` twice"), "name each once");
@@ -48,6 +50,19 @@ pub(super) fn objectives(
         search.shape = mean.map_or(search.shape, |&(shape, _)| shape);
     }
     objectives
+}
+
+/// Reports a throughput without work at the search's shape.
+fn demand_work(node: &Node, kernel: &Table, env: &Env<'_>, (work, shape): (&Work, usize), report: &Report) {
+    let table = kernel.get("work").and_then(Node::table);
+    if table.is_none_or(|table| table.keys().next().is_none()) {
+        report.error(&node.place, "a throughput follows from `work`, which the kernel does not state", "");
+        return;
+    }
+    let stated: Vec<&Expr> = [&work.flops, &work.bytes].into_iter().flatten().collect();
+    if let Some(shape) = env.named_shapes().nth(shape).filter(|shape| env.are_zero(shape, &stated)) {
+        report.error(&node.place, "a throughput follows from `work`, which is 0", format!("at `{}`", shape.name));
+    }
 }
 
 fn objective(

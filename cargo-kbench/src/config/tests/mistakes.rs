@@ -1556,6 +1556,21 @@ fn objectives() {
     15 | search = { objective = ['p50', 'energi', 'p50'] }
        |                                          ^^^^^ name each once
     "#);
+    insta::assert_snapshot!(with("search.objective = 'throughput'\nwork = { flops = 0, bytes = 'N - N' }"), @r"
+    error: a throughput follows from `work`, which is 0
+      --> Cargo.toml:15:20
+       |
+    15 | search.objective = 'throughput'
+       |                    ^^^^^^^^^^^^ at `small`
+    ");
+    insta::assert_snapshot!(with("search.objective = 'throughput'\nwork = {}"), @r"
+    error: a throughput follows from `work`, which the kernel does not state
+      --> Cargo.toml:15:20
+       |
+    15 | search.objective = 'throughput'
+       |                    ^^^^^^^^^^^^
+    ");
+    assert_eq!(with("search.objective = 'throughput'\nwork = { flops = 0, bytes = 'N' }"), "");
     insta::assert_snapshot!(with("search.objective = { mean = { smal = 1, small = 0 }, median = 1 }"), @r#"
     error: no shape `smal`
       --> Cargo.toml:15:31

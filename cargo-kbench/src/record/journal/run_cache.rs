@@ -175,7 +175,7 @@ fn machine_change(before: Option<&Evaluation>, now: &Evaluation, is_default: boo
         (Some(before), Some(now_takes)) => {
             let apart = 100.0 * (now_takes.p50 / before.p50 - 1.0);
             let than = if apart > 0.0 { "longer" } else { "shorter" };
-            if apart.abs() <= 100.0 * TOLERANCE || now_takes.meets(&before) {
+            if apart.abs() <= 100.0 * TOLERANCE || now_takes.meets(&before, TOLERANCE) {
                 return MachineChange::No;
             }
             MachineChange::Yes(format!("{} takes {:.0} % {than} now", now.label(), apart.abs()))

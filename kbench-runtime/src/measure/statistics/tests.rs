@@ -372,8 +372,8 @@ fn intervals_meet_and_a_single_sample_stands_for_times_near_it() {
     let of = |times: &[f64]| Summary::of(times).unwrap();
     let meet = |one: &[f64], other: &[f64]| {
         let (one, other) = (of(one), of(other));
-        assert_eq!(one.meets(&other), other.meets(&one));
-        one.meets(&other)
+        assert_eq!(one.meets(&other, 0.02), other.meets(&one, 0.02));
+        one.meets(&other, 0.02)
     };
     assert!(meet(&[1.0, 2.0, 3.0], &[3.0, 4.0, 5.0]) && !meet(&[1.0, 2.0, 3.0], &[3.1, 4.0, 5.0]));
     assert!(meet(&[100.0], &[104.0]) && !meet(&[100.0], &[104.1]));

@@ -117,6 +117,12 @@ fn a_rank_takes_as_many_samples_as_fit_its_time() {
     assert_eq!(next(5, 9e7), 5, "fewer were asked for");
     let of_long = [0.979e9, 0.981e9, 1.019e9, 1.021e9].map(|untimed| after(100, 1e9, untimed));
     assert_eq!(of_long, [3, 1, 1, 3], "the launch before was as long");
+    let mut coarse = Stopping::new(100, Some(Convergence { precision: 0.05, ..UNTIL }), 1);
+    let of_coarse = [0.951e9, 0.953e9, 1.049e9, 1.051e9].map(|untimed| {
+        coarse.reduce(1e9, untimed);
+        std::mem::replace(&mut coarse.least, 100)
+    });
+    assert_eq!(of_coarse, [3, 1, 1, 3], "a coarse rank");
     let mut fixed = Stopping::new(5, None, 1);
     fixed.reduce(1e9, 1e9);
     assert_eq!(fixed.next(), 3, "a comparison of workers");
