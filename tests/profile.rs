@@ -272,12 +272,19 @@ fn a_c_kernel_is_compared_with_the_measured_ceilings() {
     assert_eq!((exit, &find(&tuned, "tuned")["entry"]["search"]["evaluated"]), (0, &2.into()), "{tuned:#?}");
     assert!(is_confirmed(), "{tuned:#?}");
 
-    // and before a time counts as impossible.
+    // and once before times count as impossible.
     keep_low(1e3);
-    fs::write(folder.join("Cargo.toml"), C.replace("flops = \"N\"", "flops = \"1000000000000 * N\"")).unwrap();
-    let (exit, third) = messages(folder, "", &["gate"]);
-    assert_eq!(exit, 1, "{third:#?}");
-    let said = Value::from(third).to_string();
-    assert!(said.contains("impossible") && !said.contains("0.0 GFLOP/s"), "{said}");
+    let impossible = C.replace("flops = \"N\"", "flops = \"1000000000000 * N\"").replace("[2]", "[2], TIMES = [1, 2]");
+    fs::write(folder.join("Cargo.toml"), impossible.replace("gates.counters.all", "#")).unwrap();
+    fs::write(
+        folder.join("scale.c"),
+        SCALE.replace("{ for", "{\n#ifdef TIMES\nfor (int k = 0; k < TIMES; k++)\n#endif\nfor"),
+    )
+    .unwrap();
+    let output = run(folder, "", &["autotune"]);
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("2 of 2 by correctness/impossible") && !said.contains("0.0 GFLOP/s"), "{said}");
+    assert_eq!(said.matches("Measuring the ceilings").count(), 1, "{said}");
     assert!(is_confirmed());
 }

@@ -110,6 +110,8 @@ pub struct Harness<'a> {
     pub sanitizers: Sanitizers,
     /// Ceilings of the device, measured once; the error is the reason why they are not known.
     ceilings: Option<Result<Ceilings, String>>,
+    /// Whether this run has measured the ceilings beside the known ones.
+    has_confirmed_ceilings: bool,
     /// Time of the device by activity.
     pub times: DeviceTimes,
     /// The current activity.
@@ -172,6 +174,7 @@ impl<'a> Harness<'a> {
             results: Results::default(),
             sanitizers,
             ceilings: None,
+            has_confirmed_ceilings: false,
             times: DeviceTimes::default(),
             doing: Doing::default(),
             busy_before,
@@ -192,6 +195,7 @@ impl<'a> Harness<'a> {
             results: Results::default(),
             sanitizers: self.sanitizers.clone(),
             ceilings: None,
+            has_confirmed_ceilings: false,
             times: DeviceTimes::default(),
             doing: self.doing.clone(),
             busy_before: self.busy_before,
