@@ -236,6 +236,16 @@ fn a_resumed_run_marks_recalled_measurements() {
     );
     let marks = resumed.matches(" (by the run that is resumed)").count();
     assert_eq!(marks, 25, "{resumed}");
+
+    // Also those that were stopped early.
+    let package = package_with("time_ns = '1000 + 9000 * A + B + C + D'", "");
+    shown(package.path(), &["autotune"]);
+    let resumed = shown(package.path(), &["autotune", "--resume"]);
+    let stopped: Vec<_> = resumed.lines().filter(|line| line.contains("stopped: clearly slower")).collect();
+    assert!(
+        !stopped.is_empty() && stopped.iter().all(|line| line.ends_with(" (by the run that is resumed)")),
+        "{resumed}"
+    );
 }
 
 #[test]

@@ -212,6 +212,21 @@ fn a_changed_compiler_script_compiles_again() {
 }
 
 #[test]
+fn a_search_ends_in_time_where_compilers_hang() {
+    let source = DOUBLES.replace("2 *", "FACTOR *");
+    let toggles = "toggles = { macro = { FACTOR = [2, 3, 4, 5] }, default = { FACTOR = 2 } }";
+    // On the tool's own worker, and on one of a pool.
+    for runner in ["", "runner = ['env']"] {
+        let package = package(&format!("{TABLE}{toggles}\n{runner}"), &source);
+        let compiler = package.path().join("mycc");
+        write_script(&compiler, "case \"$*\" in *FACTOR=[345]*) exec sleep 1000 ;; esac\nexec cc \"$@\"");
+        let output = kbench(package.path(), &["autotune", "--seconds", "1"]).env("CC", &compiler).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(code(&output) == 0 && said.contains("Winner FACTOR=2"), "{runner}: {output:?}");
+    }
+}
+
+#[test]
 fn a_compiler_that_writes_nothing_is_named() {
     let package = package(TABLE, DOUBLES);
     let compiler = package.path().join("mycc");

@@ -1,7 +1,7 @@
 //! Whole files: errors name the file, and files are written under a temporary name in the same folder and renamed.
 
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
@@ -179,18 +179,15 @@ pub fn is_file_at(file: &std::fs::File, path: &Path) -> bool {
     matches!((file.metadata(), std::fs::metadata(path)), (Ok(open), Ok(there)) if id(&open) == id(&there))
 }
 
-/// Writes a file completely or leaves the old one. Links are followed: their target is replaced.
+/// Writes a file completely or leaves the old one, whose permissions it keeps. Links are followed: their target is replaced.
 pub fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     let path = &followed(path)?;
     let write = || -> io::Result<()> {
         let mut file = temporary(path)?;
         file.write_all(text)?;
         file.as_file().sync_all()?;
-        // tempfile creates private files; this file gets the permissions of an ordinary one.
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        if let Ok(before) = std::fs::metadata(path) {
+            file.as_file().set_permissions(before.permissions())?;
         }
         file.persist(path)?;
         Ok(())
@@ -203,7 +200,10 @@ pub fn write(path: &Path, text: &[u8]) -> io::Result<()> {
 fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     let prefix = format!(".{}.kbench-", path.file_name().unwrap_or_default().display());
     remove_abandoned(folder_of(path), &prefix);
-    tempfile::Builder::new().prefix(&format!("{prefix}{}-", std::process::id())).tempfile_in(folder_of(path))
+    // Without them, tempfile creates private files; the process's mask applies to these, as to every new file.
+    let permissions = std::fs::Permissions::from_mode(0o666);
+    let prefix = format!("{prefix}{}-", std::process::id());
+    tempfile::Builder::new().permissions(permissions).prefix(&prefix).tempfile_in(folder_of(path))
 }
 
 /// Removes temporary files whose writers were killed.
@@ -275,6 +275,21 @@ mod tests {
         fs::write(&file, "12345678901").unwrap();
         assert!(read_at_most(&file, 10).is_err());
         assert_eq!(read_at_most(&file, 11).unwrap(), b"12345678901");
+    }
+
+    #[test]
+    fn a_rewritten_file_keeps_its_permissions() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, plain] = ["file", "plain"].map(|name| folder.path().join(name));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        fs::write(&plain, "").unwrap();
+        write(&path, b"1").unwrap();
+        assert_eq!(mode(&path), mode(&plain), "a new file is like any other");
+        for kept in [0o600, 0o664] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(kept)).unwrap();
+            write(&path, b"2").unwrap();
+            assert_eq!(mode(&path) & 0o777, kept);
+        }
     }
 
     #[test]

@@ -164,6 +164,27 @@ pub struct Function {
     pub symbol: String,
     /// Resources of the function.
     pub resources: Resources,
+    /// The launches that its code allows.
+    #[serde(default, skip_serializing_if = "Bounds::is_empty")]
+    pub bounds: Bounds,
+}
+
+/// The launches that code allows, by attributes in its source (CUDA).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Bounds {
+    /// The only block (`__block_size__`, `.reqntid`).
+    pub block: Option<[u32; 3]>,
+    /// The only cluster (`__cluster_dims__`).
+    pub cluster: Option<[u32; 3]>,
+    /// Largest number of blocks of a cluster (third argument of `__launch_bounds__`).
+    pub max_cluster: Option<u32>,
+}
+
+impl Bounds {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Resources of an entry function. `None`: not applicable, or not reported by the compiler.

@@ -35,7 +35,7 @@ use super::generated::{self, Language, entry_address};
 use super::inputs::Inputs;
 use super::invocation::{Invocation, version_line};
 use super::search::{SearchPath, SearchPaths};
-use super::{Built, Entry, Function, Param, Resources, Toolchain, Unit, files, loaded, nvcc, program, text};
+use super::{Bounds, Built, Entry, Function, Param, Resources, Toolchain, Unit, files, loaded, nvcc, program, text};
 
 /// Symbol that the worker looks up in every shared object.
 const ENTRY: &str = "kbench_entry";
@@ -315,7 +315,8 @@ impl Cc {
             let more: Vec<PathBuf> = std::env::var_os("LIBRARY_PATH").iter().flat_map(std::env::split_paths).collect();
             traced.absent.extend(inputs.absent_libraries(&unit.directory, &more));
             let own = || linked.iter().flatten().filter(|path| inputs.names(path, &unit.directory, &more));
-            let searches = own().any(|path| files::is_searching_linker_script(path));
+            let searches = own().any(|path| files::is_searching_linker_script(path))
+                || linked.iter().flatten().any(|path| files::is_thin_archive(path));
             let is_known = loaded.is_some() && (linked.is_some() || !inputs.has_libraries());
             (is_known && !searches).then_some(traced)
         });
@@ -342,7 +343,7 @@ fn functions(
             Definition::Undefined { .. } | Definition::Unknown => None,
         };
         let resources = Resources { stack, code_bytes, ..Resources::default() };
-        functions.push(Function { entry: name.clone(), symbol: caller(at), resources });
+        functions.push(Function { entry: name.clone(), symbol: caller(at), resources, bounds: Bounds::default() });
     }
     Ok(functions)
 }

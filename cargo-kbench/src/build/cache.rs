@@ -38,7 +38,7 @@ use super::files::Files;
 use super::record::Record;
 
 /// Kind of every key's fingerprint: raise its version when the meaning of an entry changes.
-pub(super) const KIND: &str = "compile 6";
+pub(super) const KIND: &str = "compile 7";
 /// Number of states of the headers that an entry keeps, so that each of two branches compiles once.
 const STATES: usize = 8;
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -237,14 +237,14 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::{Function, Resources};
+    use crate::build::{Bounds, Function, Resources};
 
     fn record(code: &[u8]) -> Record {
         let resources = Resources { registers: Some(3), ..Resources::default() };
         Record {
             hash: fingerprint::of_bytes(code),
             identity: "i".into(),
-            functions: vec![Function { entry: "k".into(), symbol: "k".into(), resources }],
+            functions: vec![Function { entry: "k".into(), symbol: "k".into(), resources, bounds: Bounds::default() }],
             defined: vec!["k".into()],
             command: vec!["cc".into()],
             link: vec![],

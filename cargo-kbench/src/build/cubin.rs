@@ -3,10 +3,13 @@
 //! Kernels are function symbols with `STO_CUDA_ENTRY` in `st_other`. `.nv.info` and `.nv.info.<kernel>` hold
 //! attributes: a byte for the form, a byte for the kind, two bytes of value, and in the form `SVAL` as many more bytes
 //! as the value says. The kinds read here (as `cuobjdump -elf` names them) are `EIATTR_REGCOUNT`, `EIATTR_MAX_THREADS`,
-//! `EIATTR_REQNTID` and `EIATTR_KPARAM_INFO`. NVIDIA does not document the format, so an unreadable attribute is
+//! `EIATTR_REQNTID`, `EIATTR_KPARAM_INFO`, `EIATTR_CTA_PER_CLUSTER`, `EIATTR_EXPLICIT_CLUSTER` and
+//! `EIATTR_MAX_CLUSTER_RANK`. NVIDIA does not document the format, so an unreadable attribute is
 //! `None`, and the output of `ptxas -v` is used.
 
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolFlags, SymbolKind};
+
+use super::Bounds;
 
 const STO_CUDA_ENTRY: u8 = 0x10;
 const FORM_SVAL: u8 = 0x04;
@@ -14,6 +17,9 @@ const MAX_THREADS: u8 = 0x05;
 const REQNTID: u8 = 0x10;
 const KPARAM_INFO: u8 = 0x17;
 const REGCOUNT: u8 = 0x2f;
+const CTA_PER_CLUSTER: u8 = 0x3d;
+const EXPLICIT_CLUSTER: u8 = 0x3e;
+const MAX_CLUSTER_RANK: u8 = 0x3f;
 
 /// One kernel of a cubin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,6 +32,8 @@ pub(super) struct Kernel {
     pub(super) registers: Option<u64>,
     /// Largest number of threads of a block (`__launch_bounds__`), or the only number (`.reqntid`).
     pub(super) max_threads: Option<u64>,
+    /// The launches that the code allows.
+    pub(super) bounds: Bounds,
     /// Size of each parameter in bytes, in order; `None` if its attributes are missing or unknown.
     pub(super) parameters: Option<Vec<u64>>,
 }
@@ -56,6 +64,7 @@ pub(super) fn kernels(bytes: &[u8]) -> object::Result<Vec<Kernel>> {
             code_bytes: symbol.size(),
             registers,
             max_threads,
+            bounds: own.map(bounds).unwrap_or_default(),
             parameters: own.and_then(parameters),
         });
     }
@@ -69,6 +78,19 @@ pub(super) fn architecture(bytes: &[u8]) -> object::Result<Option<u32>> {
     let file = object::File::parse(bytes)?;
     let object::FileFlags::Elf { abi_version, e_flags, .. } = file.flags() else { return Ok(None) };
     Ok(Some(if abi_version >= SECOND { e_flags.0 >> 8 & 0xff } else { e_flags.0 & 0xff }))
+}
+
+fn bounds(info: &[u8]) -> Bounds {
+    let find = |kind: u8, bytes: usize| {
+        attributes(info).find(|attribute| attribute.kind == kind && attribute.data.len() == bytes)
+    };
+    // Without the second attribute, the grid of a launch counts clusters.
+    let cluster = find(CTA_PER_CLUSTER, 12).filter(|_| find(EXPLICIT_CLUSTER, 0).is_some());
+    Bounds {
+        block: find(REQNTID, 12).map(|attribute| attribute.words()),
+        cluster: cluster.map(|attribute| attribute.words()),
+        max_cluster: find(MAX_CLUSTER_RANK, 4).map(|attribute| attribute.words::<1>()[0]),
+    }
 }
 
 /// Sizes by ordinal; `None` unless each ordinal from 0 occurs once.

@@ -263,7 +263,7 @@ impl Nvcc {
             };
             check_signature(entry, kernel)?;
             let (entry, symbol) = (entry.name.clone(), kernel.symbol.clone());
-            functions.push(Function { entry, symbol, resources: resources(kernel, &report) });
+            functions.push(Function { entry, symbol, resources: resources(kernel, &report), bounds: kernel.bounds });
         }
         let symbols: Vec<&str> = functions.iter().map(|function| function.symbol.as_str()).collect();
         let depfile_text = files::read_whole(&depfile)?;

@@ -23,7 +23,7 @@ use kbench_runtime::fingerprint;
 use serde::{Deserialize, Serialize};
 
 use super::error::CompileError;
-use super::{Built, Entry, Function, Resources, Unit};
+use super::{Bounds, Built, Entry, Function, Resources, Unit};
 use crate::expr::{Expr, Value};
 
 #[derive(Debug, Deserialize)]
@@ -121,7 +121,12 @@ pub(super) fn build(unit: &Unit) -> Result<Built, CompileError> {
         .and_then(serde_json::from_value)
         .map_err(|error| wrong(format!("resources: {error}")))?;
     let code = serde_json::to_string(&code).expect("finite numbers and text");
-    let function = |entry: &Entry| Function { entry: entry.name.clone(), symbol: entry.name.clone(), resources };
+    let function = |entry: &Entry| Function {
+        entry: entry.name.clone(),
+        symbol: entry.name.clone(),
+        resources,
+        bounds: Bounds::default(),
+    };
     Ok(Built {
         identity: fingerprint::of("fake", &(&code, resources)),
         code: code.into_bytes(),

@@ -182,6 +182,13 @@ pub(super) fn is_searching_linker_script(path: &Path) -> bool {
         })
 }
 
+/// Whether a file is an archive that names its members in place of holding them (`ar rcsT`): no list has the members.
+pub(super) fn is_thin_archive(path: &Path) -> bool {
+    const MAGIC: &[u8] = b"!<thin>\n";
+    let mut start = [0; MAGIC.len()];
+    fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == MAGIC
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

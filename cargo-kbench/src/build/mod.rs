@@ -24,7 +24,7 @@ use inputs::Inputs;
 use locks::Locks;
 use record::Record;
 
-pub use artifact::{Artifact, Constant, Entry, Function, Param, Resources, Unit};
+pub use artifact::{Artifact, Bounds, Constant, Entry, Function, Param, Resources, Unit};
 pub use error::CompileError;
 
 mod artifact;

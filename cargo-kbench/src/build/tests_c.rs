@@ -538,6 +538,11 @@ fn a_changed_file_of_the_linker_compiles_again() {
     assert_eq!(call(&package.compile(&unit).code), [4.0, 5.0, 6.0]);
     let object = Unit { flags: vec!["g.o".into()], ..package.unit() };
     assert_eq!(kept(&package, &object, || library("first", 4, false)), [true, false]);
+    // A thin archive names an object that no list has.
+    tool(&package, "ar", &["rcsT", "thin.a", "g.o"]);
+    let thin = Unit { flags: vec!["thin.a".into()], ..package.unit() };
+    assert_eq!(kept(&package, &thin, || library("first", 8, false)), [false, false]);
+    assert_eq!(call(&package.compile(&thin).code), [9.0, 10.0, 11.0]);
     // Linker scripts of the package search for files that no list has.
     let rename = |folder: &str| {
         let at = |name: &str| package.path().join(folder).join(name);

@@ -158,6 +158,19 @@ fn resources_of_several_kernels() {
 }
 
 #[test]
+fn launches_that_attributes_allow() {
+    let Some(package) = Package::new() else { return };
+    let source = "extern \"C\" __global__ void plain(float *a) { a[threadIdx.x] = 1; }
+extern \"C\" __global__ void __cluster_dims__(2, 1, 1) clustered(float *a) { a[threadIdx.x] = 1; }
+extern \"C\" __global__ void __launch_bounds__(128, 1, 2) few_blocks(float *a) { a[threadIdx.x] = 1; }\n";
+    package.write("src/k.cu", source);
+    let of = |entry: &str| package.compile(&package.unit(entry, &[])).functions[0].bounds;
+    assert_eq!(of("plain"), Bounds::default());
+    assert_eq!(of("clustered"), Bounds { cluster: Some([2, 1, 1]), ..Bounds::default() });
+    assert_eq!(of("few_blocks"), Bounds { max_cluster: Some(2), ..Bounds::default() });
+}
+
+#[test]
 fn resources_of_cubin_and_ptxas_agree() {
     let Some(package) = Package::new() else { return };
     let cubin = package.folder.path().join("out.cubin");

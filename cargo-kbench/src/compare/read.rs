@@ -75,21 +75,22 @@ pub struct Time {
 
 /// Reads a file of any of the three kinds. Returns the number of damaged lines of a journal too.
 pub fn read(path: &Path) -> io::Result<(Vec<Measured>, usize)> {
-    let text = file::read(path)?;
+    // A damaged line of a journal may be no text.
+    let bytes = file::read_bytes(path).map_err(|error| file::in_context(path, &error))?;
     let invalid = |error: serde_json::Error| file::invalid(path, error);
-    if let Ok(value) = serde_json::from_str::<Value>(&text)
+    if let Ok(value) = serde_json::from_slice::<Value>(&bytes)
         && value.get("record").is_none()
     {
         return match value.get("format").and_then(Value::as_str) {
             Some(bench::FORMAT) => {
                 file::check_version(path, &value, bench::VERSION)?;
-                Ok((of_bench(serde_json::from_str(&text).map_err(invalid)?), 0))
+                Ok((of_bench(serde_json::from_slice(&bytes).map_err(invalid)?), 0))
             }
             None if value.get("kernels").is_some() => Ok((of_elite(EliteFile::read(path)?), 0)),
             _ => Err(unknown(path)),
         };
     }
-    let lines: Vec<Option<Record>> = journal::records(text.as_bytes()).collect();
+    let lines: Vec<Option<Record>> = journal::records(&bytes).collect();
     let damaged = lines.iter().filter(|record| record.is_none()).count();
     if damaged == lines.len() {
         return Err(unknown(path));

@@ -5,6 +5,7 @@ use crate::expr::Value;
 use crate::record::elite::TimingSettings;
 use crate::record::evaluation::{Evaluation, GateName, Judgement, Reason, Rejection, TimingRecord};
 use crate::record::journal::{Comparison, ComparisonEntry, EntryRole, Journal, Record, Reuse, Start};
+use crate::record::run::Run;
 
 mod files;
 mod program;
@@ -237,6 +238,11 @@ fn a_journal_is_read_as_the_run_and_those_it_resumed() {
 
     let (all, damaged) = read(&path).unwrap();
     assert_eq!(damaged, 0);
+    // A line that is no text is damaged like any other.
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, [&bytes[..], b"\xff\xfe\n"].concat()).unwrap();
+    let (again, damaged) = read(&path).unwrap();
+    assert_eq!((again.len(), damaged, Run::read(&path).unwrap().damaged), (all.len(), 1, 1));
     let told: Vec<(&str, bool, Option<f64>, bool)> = all
         .iter()
         .map(|measured| {

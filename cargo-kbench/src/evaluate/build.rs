@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::build::Function;
 use crate::gates::at_level;
 use crate::gates::resources::{self, Launched};
 use crate::harness::{Builder, Built, Candidate, RunError, caught, no_geometry};
@@ -65,8 +66,8 @@ fn judge(builder: &Builder<'_>, variant: &Variant, built: &Built, warnings: &mut
         };
         let several = kernel.implementation.launches.len() > 1;
         launches.iter().find_map(|(entry, geometry)| {
-            let resources = &built.artifact(shape).function(entry).resources;
-            let launched = Launched { name: several.then_some(entry.as_str()), resources, geometry };
+            let Function { resources, bounds, .. } = built.artifact(shape).function(entry);
+            let launched = Launched { name: several.then_some(entry.as_str()), resources, bounds, geometry };
             let arch = builder.arch.as_deref();
             if let Some(refused) = resources::refused(&launched, arch, name) {
                 return Some(refused);

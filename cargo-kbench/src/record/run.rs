@@ -43,7 +43,9 @@ pub struct OtherLaunch {
 impl Run {
     /// Reads a journal.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let run = Self::of(journal::records(file::read(path)?.as_bytes()));
+        // A damaged line may be no text.
+        let bytes = file::read_bytes(path).map_err(|error| file::in_context(path, &error))?;
+        let run = Self::of(journal::records(&bytes));
         if run.start.kernel.is_empty() {
             return Err(file::invalid(path, "no journal of `cargo kbench autotune`"));
         }

@@ -87,24 +87,21 @@ impl Terminal {
             self.reject(label, rejection);
         } else if self.bar.is_none() {
             let values = objectives::all(&evaluation.objectives);
+            let by = match evaluation {
+                Evaluation { identical_code: Some(_), .. } => " (same machine code as a variant before)",
+                Evaluation { cached: true, .. } => " (by an earlier run)",
+                Evaluation { resumed: true, .. } => " (by the run that is resumed)",
+                _ => "",
+            };
             let outcome = match (evaluation.p50(), rejected) {
-                (Some(_), _) if evaluation.identical_code.is_some() => {
-                    format!("{values} (same machine code as a variant before)")
-                }
                 (Some(p50), _) if evaluation.is_cut_short() => {
-                    let when = if evaluation.cached { " (by an earlier run)" } else { "" };
-                    format!("about {}, stopped: clearly slower than the best{when}", time(p50))
+                    format!("about {}, stopped: clearly slower than the best", time(p50))
                 }
-                (Some(_), _) if evaluation.cached => format!("{values} (by an earlier run)"),
-                (Some(_), _) if evaluation.resumed => format!("{values} (by the run that is resumed)"),
                 (Some(_), _) => values,
-                (None, Some(rejection)) => {
-                    let when = if evaluation.resumed { " (by the run that is resumed)" } else { "" };
-                    format!("{}/{}{when}", rejection.gate, rejection.code)
-                }
+                (None, Some(rejection)) => format!("{}/{}", rejection.gate, rejection.code),
                 (None, None) => "not timed".to_owned(),
             };
-            status("Evaluated", format_args!("{done}/{total} {label}: {outcome}"));
+            status("Evaluated", format_args!("{done}/{total} {label}: {outcome}{by}"));
         }
     }
 }

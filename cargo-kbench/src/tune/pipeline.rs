@@ -59,6 +59,8 @@ struct State {
     ready: BTreeMap<u64, Variant>,
     next_serial: u64,
     built: HashMap<Variant, Done>,
+    /// The only variant that is still wanted, since the time is up.
+    only: Option<Variant>,
     /// Whether the search waits for a build.
     awaited: bool,
     closed: bool,
@@ -154,6 +156,7 @@ pub fn run<R>(
         ready: BTreeMap::new(),
         next_serial: 0,
         built: HashMap::new(),
+        only: None,
         awaited: false,
         closed: false,
         times: CompileTimes { threads: cores, ..CompileTimes::default() },
@@ -271,6 +274,18 @@ impl Pipeline<'_> {
         Some(done?.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 
+    /// No other variant is wanted any more: once this one is built, the compilers of all others are ended.
+    pub fn want_only(&self, variant: &Variant) {
+        let mut state = self.lock();
+        state.only = Some(variant.clone());
+        self.end_others(&state);
+    }
+
+    fn end_others(&self, state: &State) {
+        let is_built = state.only.as_ref().is_some_and(|only| state.built.contains_key(only));
+        self.ended.fetch_or(is_built, Ordering::Relaxed);
+    }
+
     /// Whether the build of a variant has ended.
     pub fn is_built(&self, variant: &Variant) -> bool {
         self.lock().built.contains_key(variant)
@@ -287,7 +302,8 @@ impl Pipeline<'_> {
         if !self.may_measure(&state) {
             return None;
         }
-        let first = state.ready.first_key_value()?.1.clone();
+        let is_wanted = |ready: &&Variant| state.only.as_ref().is_none_or(|only| only == *ready);
+        let first = state.ready.values().find(is_wanted)?.clone();
         let done = state.take(&first).expect("it is built");
         drop(state);
         Some((first, done.unwrap_or_else(|panic| resume_unwind(panic))))
@@ -361,6 +377,7 @@ impl Pipeline<'_> {
                 self.to_build.notify_all();
             }
             state.keep(variant, done);
+            self.end_others(&state);
             drop(state);
             self.built.notify_all();
             if let Some(listener) = self.listener.get() {
@@ -371,13 +388,9 @@ impl Pipeline<'_> {
     }
 
     fn build(&self, variant: &Variant) -> Result<BuildOutcome, RunError> {
-        let interrupted = || is_interrupted();
-        if interrupted() {
-            return Err(ExecutorError::Interrupted.into());
-        }
-        let outcome = (self.build)(variant);
+        let outcome = (!is_interrupted()).then(|| (self.build)(variant));
         // A compiler that died of Ctrl-C is not a verdict on the variant.
-        if interrupted() { Err(ExecutorError::Interrupted.into()) } else { outcome }
+        outcome.filter(|_| !is_interrupted()).unwrap_or_else(|| Err(ExecutorError::Interrupted.into()))
     }
 }
 

@@ -152,12 +152,16 @@ impl<'a> Search<'a> {
             let each = |Asked { variants, total }| variants.into_iter().map(move |variant| (variant, total));
             let tried = asked.into_iter().flat_map(each).try_for_each(|(variant, total)| {
                 self.total = total;
-                // The default is always tried, since all variants are compared with it.
-                let deadline = self.deadline(started).filter(|_| self.evaluated > 0);
                 doing.set(Step::Compiling);
                 while !pipeline.is_built(&variant) && anticipated.compute(harness)? {}
-                let progress = |done, total| reporter.event(Event::Built { done, total });
-                let Some(outcome) = pipeline.take(&variant, deadline, progress).transpose()? else {
+                let mut progress = |done, total| reporter.event(Event::Built { done, total });
+                let mut built = pipeline.take(&variant, self.deadline(started), &mut progress);
+                if built.is_none() && self.evaluated == 0 {
+                    // The default is always tried, since all variants are compared with it.
+                    pipeline.want_only(&variant);
+                    built = pipeline.take(&variant, None, &mut progress);
+                }
+                let Some(outcome) = built.transpose()? else {
                     self.stopped = Some(Stopped::Seconds);
                     return Err(None);
                 };

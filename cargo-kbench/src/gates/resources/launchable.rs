@@ -6,8 +6,8 @@
 use kbench_runtime::protocol::Geometry;
 
 use super::demand;
-use crate::build::Resources;
 use crate::build::occupancy::{Limit, compute_capability, multiprocessor, occupancy};
+use crate::build::{Bounds, Resources};
 use crate::record::evaluation::Reason;
 
 const THREADS: u64 = 1024;
@@ -39,11 +39,7 @@ pub fn geometry(geometry: &Geometry) -> Vec<(Reason, String)> {
             findings
                 .push((Reason::Geometry, format!("a cluster of {blocks} blocks, at most {CLUSTER} can be launched")));
         }
-        if let Some(at) = (0..3).find(|&at| !geometry.grid[at].is_multiple_of(cluster[at])) {
-            let (grid, cluster) = (geometry.grid[at], cluster[at]);
-            let text = format!("a grid of {grid} blocks in clusters of {cluster}: the clusters must divide it");
-            findings.push((Reason::Geometry, text));
-        }
+        findings.extend(undivided(geometry.grid, cluster));
     }
     findings
 }
@@ -77,6 +73,40 @@ pub fn code(resources: &Resources, geometry: &Geometry, arch: &str) -> Vec<(Reas
         findings.push((Reason::Registers, text));
     }
     findings
+}
+
+/// Reason why code that was compiled for certain launches refuses this one.
+pub fn bounds(bounds: &Bounds, geometry: &Geometry) -> Vec<(Reason, String)> {
+    let by = |sizes: [u32; 3]| sizes.map(|size| size.to_string()).join(" x ");
+    let mut findings = Vec::new();
+    if let Some(block) = bounds.block.filter(|&block| block != geometry.block) {
+        let text = format!("a block of {} threads, the code was compiled for {}", by(geometry.block), by(block));
+        findings.push((Reason::Threads, text));
+    }
+    match (bounds.cluster, geometry.cluster) {
+        (Some(cluster), None) => findings.extend(undivided(geometry.grid, cluster)),
+        (Some(cluster), Some(wanted)) if wanted != cluster => {
+            let text = format!("a cluster of {} blocks, the code was compiled for {}", by(wanted), by(cluster));
+            findings.push((Reason::Geometry, text));
+        }
+        _ => {}
+    }
+    if let Some((most, cluster)) = bounds.max_cluster.zip(geometry.cluster)
+        && product(cluster) > u64::from(most)
+    {
+        let blocks = product(cluster);
+        let text = format!("a cluster of {blocks} blocks, the code was compiled for at most {most}");
+        findings.push((Reason::Geometry, text));
+    }
+    findings
+}
+
+/// The finding about a grid that is no multiple of its clusters.
+fn undivided(grid: [u32; 3], cluster: [u32; 3]) -> Option<(Reason, String)> {
+    let at = (0..3).find(|&at| !grid[at].is_multiple_of(cluster[at]))?;
+    let (grid, cluster) = (grid[at], cluster[at]);
+    let text = format!("a grid of {grid} blocks in clusters of {cluster}: the clusters must divide it");
+    Some((Reason::Geometry, text))
 }
 
 #[cfg(test)]
@@ -127,5 +157,24 @@ mod tests {
         let cluster = Geometry { cluster: Some([2, 1, 1]), ..launch([2, 1, 1], [32, 1, 1]) };
         assert_eq!(codes(code(&Resources::default(), &cluster, "sm_89")), [Reason::Geometry]);
         assert_eq!(codes(code(&Resources::default(), &cluster, "sm_90")), [], "the first that has them");
+    }
+
+    #[test]
+    fn launches_that_the_code_was_not_compiled_for_fail() {
+        let of = |bounds: Bounds, grid, block, cluster| {
+            codes(super::bounds(&bounds, &Geometry { cluster, ..launch(grid, block) }))
+        };
+        let block = Bounds { block: Some([64, 2, 1]), ..Bounds::default() };
+        assert_eq!(of(block, [1; 3], [64, 2, 1], None), []);
+        assert_eq!(of(block, [1; 3], [128, 1, 1], None), [Reason::Threads], "as many threads, but otherwise");
+        let cluster = Bounds { cluster: Some([2, 1, 1]), ..Bounds::default() };
+        assert_eq!(of(cluster, [4, 3, 1], [32, 1, 1], None), []);
+        assert_eq!(of(cluster, [3, 4, 1], [32, 1, 1], None), [Reason::Geometry]);
+        assert_eq!(of(cluster, [4, 1, 1], [32, 1, 1], Some([2, 1, 1])), []);
+        assert_eq!(of(cluster, [4, 1, 1], [32, 1, 1], Some([4, 1, 1])), [Reason::Geometry]);
+        let most = Bounds { max_cluster: Some(2), ..Bounds::default() };
+        assert_eq!(of(most, [4, 2, 1], [32, 1, 1], Some([2, 1, 1])), []);
+        assert_eq!(of(most, [4, 2, 1], [32, 1, 1], Some([2, 2, 1])), [Reason::Geometry]);
+        assert_eq!(of(Bounds::default(), [3, 1, 1], [32, 1, 1], None), []);
     }
 }

@@ -3,8 +3,8 @@
 use kbench_runtime::protocol::Geometry;
 
 use super::{Gate, Limits, Trial, allowed};
-use crate::build::Resources as Used;
 use crate::build::occupancy::{self, Demand, compute_capability};
+use crate::build::{Bounds, Resources as Used};
 use crate::config::{Kernel, Level, ResourceLimits};
 use crate::record::evaluation::{BuildRecord, GateName, Reason, Rejection};
 
@@ -47,6 +47,8 @@ pub struct Launched<'l> {
     pub name: Option<&'l str>,
     /// Resources of the function.
     pub resources: &'l Used,
+    /// The launches that its code allows.
+    pub bounds: &'l Bounds,
     /// Grid, block and shared memory.
     pub geometry: &'l Geometry,
 }
@@ -106,6 +108,7 @@ pub fn demand(resources: &Used, geometry: &Geometry) -> Option<Demand> {
 pub fn refused(launch: &Launched<'_>, arch: Option<&str>, shape: &str) -> Option<Rejection> {
     let mut findings = launchable::geometry(launch.geometry);
     findings.extend(launchable::code(launch.resources, launch.geometry, arch?));
+    findings.extend(launchable::bounds(launch.bounds, launch.geometry));
     launch.rejection(&findings, shape)
 }
 
@@ -141,7 +144,7 @@ mod tests {
     }
 
     fn launched<'l>(resources: &'l Used, geometry: &'l Geometry) -> Launched<'l> {
-        Launched { name: None, resources, geometry }
+        Launched { name: None, resources, bounds: &Bounds { block: None, cluster: None, max_cluster: None }, geometry }
     }
 
     fn geometry(dynamic_shared: u32) -> Geometry {

@@ -221,6 +221,37 @@ fn waiting_for_a_build_ends_at_the_deadline() {
 }
 
 #[test]
+fn when_the_time_is_up_one_variant_ends_the_compilers_of_all_others() {
+    let ended = AtomicBool::new(false);
+    let build = |variant: &Variant| {
+        // All others are compiled until they are ended.
+        while variant.0[0] != 0 && !ended.load(Ordering::Relaxed) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(outcome(variant))
+    };
+    for by_name in [true, false] {
+        ended.store(false, Ordering::Relaxed);
+        run(&build, Meanwhile::Rest, Duration::ZERO, &ended, |pipeline| {
+            let variants = variants(3);
+            pipeline.want(&variants);
+            let deadline = Instant::now() + Duration::from_millis(20);
+            assert!(pipeline.take(&variants[0], Some(deadline), |_, _| ()).is_none(), "the others still compile");
+            pipeline.want_only(&variants[0]);
+            if by_name {
+                pipeline.take(&variants[0], None, |_, _| ()).unwrap().unwrap();
+            } else {
+                pipeline.is_awaited(true);
+                let taken = std::iter::repeat_with(|| pipeline.take_first()).find_map(|first| first).unwrap();
+                assert_eq!(taken.0, variants[0]);
+            }
+            assert!(pipeline.take_first().is_none(), "no other is wanted");
+        })
+        .unwrap();
+    }
+}
+
+#[test]
 #[should_panic(expected = "a bug in the compiler's driver")]
 fn a_panic_of_a_build_reaches_the_waiting_thread() {
     let build = |_: &Variant| -> Result<BuildOutcome, RunError> { panic!("a bug in the compiler's driver") };

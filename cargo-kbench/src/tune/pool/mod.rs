@@ -187,6 +187,8 @@ struct Desk<'d> {
     given_up: Vec<Option<String>>,
     asks: bool,
     deadline: Option<Instant>,
+    /// Whether the time was up before the default was evaluated, which is the only variant that is still tried.
+    wants_default: bool,
     names: &'d [String],
 }
 
@@ -245,6 +247,7 @@ impl Search<'_> {
                 given_up: vec![None; count],
                 asks: true,
                 deadline: self.deadline(started),
+                wants_default: false,
                 names: &names,
             };
             let searched = self.serve_desk(&mut desk, pipeline, harness, &inbox, reporter);
@@ -293,6 +296,11 @@ impl Search<'_> {
                 reporter.event(Event::Built { done, total });
             }
             let Some(news) = desk.hear(inbox, !self.tried.is_empty()) else {
+                if self.tried.is_empty() && desk.running.is_empty() {
+                    desk.wants_default = true;
+                    pipeline.want_only(&self.kernel.space.default);
+                    continue;
+                }
                 // Running measurements are finished, and none is started.
                 self.stopped = Some(Stopped::Seconds);
                 desk.stop();
@@ -427,9 +435,10 @@ impl Desk<'_> {
         }
     }
 
-    /// The next message; `None` once the time is up. `may_end`: the default was evaluated.
+    /// The next message; `None` once the time is up. `may_end`: the default was evaluated; until then the time is up once.
     fn hear(&mut self, inbox: &Receiver<News>, may_end: bool) -> Option<News> {
-        let deadline = self.deadline.filter(|_| self.told.is_some() && (may_end || !self.running.is_empty()));
+        let may_end = may_end || !self.running.is_empty() || !self.wants_default;
+        let deadline = self.deadline.filter(|_| self.told.is_some() && may_end);
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {
             return None;
