@@ -61,6 +61,10 @@ fn folders_and_fifos_in_place_of_files_have_one_exit_code() {
     nix::unistd::mkfifo(&journal.join("model.jsonl"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let said = shown(folder, &["autotune"]);
     assert!(said.starts_with("exit 2\n") && said.contains("not an ordinary file"), "{said}");
+    for verb in [&["bench", "--save", "fifo.json"][..], &["build", "--all", "--save", "fifo.json"]] {
+        let said = shown(folder, verb);
+        assert!(said.starts_with("exit 2\n---\nerror: fifo.json: not an ordinary file"), "before the work: {said}");
+    }
     for odd in ["fifo.json", "/dev/zero", "src", "src/lib.rs/no"] {
         for verb in [&["compare", odd, odd][..], &["replay", odd], &["merge", odd], &["import", odd]] {
             let said = shown(folder, verb);

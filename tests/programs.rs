@@ -22,6 +22,7 @@ while read -r request; do
     *'"type":"hello"'*)
         case $mode in
         old) say '{"type":"hello","protocol":0}' ;;
+        mute) exit 7 ;;
         exits) echo 'starting' >&2; echo 'ImportError: no module' >&2; exit 7 ;;
         *) say '{"type":"hello","protocol":1}' ;;
         esac ;;
@@ -148,6 +149,7 @@ fn a_faulty_program_affects_no_other_measurement() {
         ("unavailable", "unavailable", "no module named torch"),
         ("elsewhere", "unavailable", "it runs on another, the kernels on fake"),
         ("exits", "exited", "the program exited with status 7: ImportError: no module"),
+        ("mute", "exited", "the program exited with status 7 and said nothing"),
         ("crashes", "signal", "killed by SIGSEGV"),
         ("hangs", "hang", "no answer for 1 s"),
         ("junk", "protocol", "in `Downloading model ...`"),

@@ -102,6 +102,14 @@ pub fn followed(path: &Path) -> io::Result<PathBuf> {
     Err(in_context(&path, &io::Error::other("links that lead round in a circle")))
 }
 
+/// The path of the file that a write through links replaces. A FIFO, a device or a folder is never replaced.
+fn replaced(path: &Path) -> io::Result<PathBuf> {
+    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(in_context(path, &not_ordinary()));
+    }
+    followed(path)
+}
+
 /// The path without `.` and `..`, by its text alone.
 pub fn normalized(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
@@ -130,7 +138,7 @@ pub fn relative(path: &Path, folder: &Path) -> PathBuf {
 
 /// Returns an error if a file cannot be replaced or created, so that the error comes before the work.
 pub fn check_writable(path: &Path) -> io::Result<()> {
-    let path = followed(path)?;
+    let path = replaced(path)?;
     let check = || -> io::Result<()> {
         if path.exists() {
             std::fs::File::options().write(true).open(&path)?;
@@ -181,7 +189,7 @@ pub fn is_file_at(file: &std::fs::File, path: &Path) -> bool {
 
 /// Writes a file completely or leaves the old one, whose permissions it keeps. Links are followed: their target is replaced.
 pub fn write(path: &Path, text: &[u8]) -> io::Result<()> {
-    let path = &followed(path)?;
+    let path = &replaced(path)?;
     let write = || -> io::Result<()> {
         let mut file = temporary(path)?;
         file.write_all(text)?;
@@ -275,6 +283,22 @@ mod tests {
         fs::write(&file, "12345678901").unwrap();
         assert!(read_at_most(&file, 10).is_err());
         assert_eq!(read_at_most(&file, 11).unwrap(), b"12345678901");
+    }
+
+    #[test]
+    fn a_fifo_a_device_and_a_folder_are_never_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        symlink("/dev/null", at("null")).unwrap();
+        symlink("fifo", at("link")).unwrap();
+        for name in ["fifo", "folder", "null", "link"] {
+            for result in [check_writable(&at(name)), write(&at(name), b"1")] {
+                assert!(result.unwrap_err().to_string().ends_with("not an ordinary file"), "{name}");
+            }
+        }
+        assert!(is_endless(&at("fifo")) && fs::metadata("/dev/null").unwrap().len() == 0);
     }
 
     #[test]

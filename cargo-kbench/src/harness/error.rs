@@ -15,7 +15,15 @@ pub enum RunError {
     /// A tool is missing.
     #[error(transparent)]
     Tool(CompileError),
-    /// The reference does not build or run, or the inputs cannot be made.
+    /// The inputs cannot be made, such as from a damaged file.
+    #[error("the inputs of kernel `{kernel}` could not be made: {message}")]
+    Inputs {
+        /// The kernel.
+        kernel: String,
+        /// Reason.
+        message: String,
+    },
+    /// The reference does not build or run.
     #[error("the reference of kernel `{kernel}` failed: {message}")]
     Reference {
         /// The kernel.

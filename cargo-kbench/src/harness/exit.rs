@@ -69,7 +69,8 @@ impl RunError {
             | RunError::NoWorkers { .. }
             | RunError::Sanitizer { .. }
             | RunError::Energy { .. } => Exit::Missing,
-            RunError::Reference { .. }
+            RunError::Inputs { .. }
+            | RunError::Reference { .. }
             | RunError::Application { .. }
             | RunError::Workers { .. }
             | RunError::NoArch(_) => Exit::Usage,

@@ -6,6 +6,7 @@ use super::candidate::plan;
 use super::{Exit, overridden, selected, setup, skip, subject, variant};
 use crate::cli::TrialArgs;
 use crate::compare::bench::{BenchFile, SideBySide};
+use crate::file;
 use crate::harness::{Harness, Opening};
 use crate::report::{self, Finding, Output, Verbosity};
 
@@ -25,6 +26,8 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let Args { trial: TrialArgs { select, bundle, tools, candidate, measure }, save } = args;
     let subject = subject(select, bundle, Some(measure.device()), output)?;
     let (project, select) = (&subject.project, &subject.select);
+    // Whether the result can be kept is known before the measurements.
+    save.as_deref().map_or(Ok(()), file::check_writable)?;
     let elite = candidate.elite(project)?;
     let compiler = subject.compiler(tools);
     let work_directory = project.work_directory();

@@ -8,6 +8,7 @@ use super::{Exit, compiler, fallback_arch, load, selected, setup, skip, variant}
 use crate::cli::{SelectArgs, ToolArgs, VariantArgs};
 use crate::compare::resource_diff::{Change, KernelUsage, ResourceDiff, ResourceFile};
 use crate::config::{Backend, Kernel, Package};
+use crate::file;
 use crate::harness::{Builder, Harness, Opening, RunError, Setup};
 use crate::interrupt::is_interrupted;
 use crate::process::executor::ExecutorError;
@@ -46,7 +47,8 @@ pub struct Args {
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let Args { select, tools, variant: variant_args, all, save, against } = args;
     let project = load(select, output)?;
-    // A file that cannot be read is reported before a long build, not after it.
+    // A file that cannot be read or written is reported before a long build, not after it.
+    save.as_deref().map_or(Ok(()), file::check_writable)?;
     let against = against.as_deref().map(ResourceFile::read).transpose()?;
     let compiler = compiler(&project, tools);
     let work_directory = project.work_directory();

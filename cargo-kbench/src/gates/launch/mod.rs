@@ -22,11 +22,17 @@ impl Gate for Launch {
 /// A failed job: a rejection, or the end of the run if the kernel is not the cause, since other variants would fail
 /// too.
 pub fn failed(kernel: &Kernel, failure: &Failure, shape: &str) -> Halt {
-    if let Failure::Reference { .. } | Failure::Inputs { .. } = failure {
-        let kernel = kernel.name.clone();
-        return RunError::Reference { kernel, message: format!("at {shape}: {failure}") }.into();
-    }
-    let gate = if matches!(failure, Failure::ForgedTime { .. }) { GateName::Correctness } else { GateName::Launch };
+    let name = || kernel.name.clone();
+    let gate = match failure {
+        Failure::Inputs { message } => {
+            return RunError::Inputs { kernel: name(), message: format!("at {shape}: {message}") }.into();
+        }
+        Failure::Reference { .. } => {
+            return RunError::Reference { kernel: name(), message: format!("at {shape}: {failure}") }.into();
+        }
+        Failure::ForgedTime { .. } => GateName::Correctness,
+        _ => GateName::Launch,
+    };
     Rejection::new(gate, failure.into(), failure.to_string(), Some(shape)).into()
 }
 
@@ -53,6 +59,11 @@ mod tests {
         let message = || "no".to_owned();
         assert_eq!(of(Failure::Reference { message: message() }), None);
         assert_eq!(of(Failure::Inputs { message: message() }), None);
+        let Halt::Run(error) = failed(&project.packages[0].kernels[0], &Failure::Inputs { message: message() }, "s")
+        else {
+            panic!("the kernel is blamed")
+        };
+        assert!(error.to_string().starts_with("the inputs of kernel") && error.to_string().ends_with("at s: no"));
         assert_eq!(of(Failure::LaunchRefused { message: message() }), Some(GateName::Launch));
         let forged = Failure::ForgedTime { claimed: 1.0, measured: 2.0 };
         assert_eq!(of(forged), Some(GateName::Correctness));

@@ -221,8 +221,9 @@ impl Refusal {
             Refusal::Unavailable(message) => (Reason::Unavailable, message.clone()),
             Refusal::Failure(Failure::Exited { code, stderr }) => {
                 // Interpreters print the cause last.
-                let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("and said nothing");
-                (Reason::Exited, format!("the program exited with status {code}: {}", last.trim()))
+                let last = stderr.lines().rev().find(|line| !line.trim().is_empty());
+                let last = last.map_or(" and said nothing".to_owned(), |line| format!(": {}", line.trim()));
+                (Reason::Exited, format!("the program exited with status {code}{last}"))
             }
             Refusal::Failure(failure) => (failure.into(), failure.to_string()),
         })

@@ -74,7 +74,8 @@ pub(super) fn compare_until(
             // A baseline with a missing reference or compiler is left out, and the run continues. A full disk ends the
             // run.
             Err(Halt::Run(
-                error @ (RunError::Reference { .. }
+                error @ (RunError::Inputs { .. }
+                | RunError::Reference { .. }
                 | RunError::Unavailable { .. }
                 | RunError::Tool(CompileError::NoCompiler { .. } | CompileError::Unsupported { .. })),
             )) if matches!(entrant, Entrant::Baseline(_)) => {
