@@ -213,6 +213,22 @@ fn a_resumed_run_tries_a_program_again() {
 }
 
 #[test]
+fn a_program_that_does_not_run_gets_no_time_of_another_in_a_resumed_run() {
+    // The first of two programs is unavailable, so that the measurement has an entry less than the table.
+    let package = package(&["elsewhere", "good"], "");
+    for args in [&["autotune", "--iters", "10"][..], &["autotune", "--iters", "10", "--resume"]] {
+        let (code, messages) = messages(package.path(), args);
+        assert_eq!(code, 0, "{messages:#?}");
+        let entry = &find(&messages, "tuned")["entry"];
+        let baselines = entry["baselines"].as_array().unwrap().iter().map(|baseline| baseline["name"].as_str());
+        assert_eq!(baselines.collect::<Vec<_>>(), [Some("good")], "{args:?}: {entry:#}");
+        let speedups = entry["elite"][0]["speedups"].as_object().unwrap();
+        assert_eq!(speedups.keys().collect::<Vec<_>>(), ["good"], "{args:?}");
+        assert!(entry["unavailable"]["elsewhere"].as_str().unwrap().contains("it runs on another"), "{entry:#}");
+    }
+}
+
+#[test]
 fn a_limit_whose_program_is_missing_is_inconclusive() {
     let limits = "[[package.metadata.kbench.kernels.model.gates.performance]]\n\
                   min_speedup = 1.1\nover = \"missing\"\n\

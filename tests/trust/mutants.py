@@ -23,8 +23,8 @@ CAUGHT = 0.95
 
 # Each part: its package, its files, and which unit tests run. These files below a judging folder judge nothing: `gates/launch/fit.rs` warns of a
 # table, `gates/sanitize/{run,ahead}.rs` and `gates/counters/profile.rs` run tools whose output is judged in the files beside them,
-# `gates/performance/compare/contender.rs` builds, `compare/bench.rs` measures, and `measure/cheating.rs` and `measure/back_to_back.rs` launch kernels in
-# pairs, which `measure/pairs.rs` judges: their unit tests measure times, so that load decides which of their mutants survive.
+# `gates/performance/compare/contender.rs` builds, and `compare/bench.rs` measures. Load must not decide which mutants survive: the unit
+# tests of the files that launch kernels in pairs take their times from the fake device.
 GATES = "cargo-kbench/src/gates"
 PARTS = {
     "verify": ("kbench-runtime", ["kbench-runtime/src/verify/**"], ["verify::"]),
@@ -32,6 +32,7 @@ PARTS = {
         "kbench-runtime",
         [f"kbench-runtime/src/measure/{name}" for name in (
             "statistics.rs", "statistics/**", "stopping.rs", "adjusted.rs", "warmup.rs", "decided.rs", "pairs.rs", "memory_faults.rs", "recheck.rs",
+            "case.rs", "cheating.rs", "back_to_back.rs",
         )],
         ["measure::"],
     ),
@@ -47,7 +48,7 @@ PARTS = {
     ),
     "elite": (
         "cargo-kbench",
-        [f"cargo-kbench/src/tune/{name}.rs" for name in ("tie", "portfolio", "conclusion", "objectives", "finalists")],
+        [f"cargo-kbench/src/tune/{name}.rs" for name in ("tie", "portfolio", "conclusion", "objectives", "finalists", "headroom")],
         ["tune::"],
     ),
     "record": ("cargo-kbench", [f"cargo-kbench/src/record/{name}.rs" for name in ("sealed", "elite/merge")], ["record::"]),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use kbench_runtime::protocol::Sampling;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -30,8 +31,7 @@ impl fmt::Display for Headroom {
 }
 
 impl Headroom {
-    /// The share of a candidate with this time. `None` if the table has no `work`, or if no ceiling applies: the
-    /// ceilings of a CPU are measured on one core and do not apply to a kernel on several.
+    /// The share of a candidate with this time. `None` if the table has no `work`, or if no ceiling applies.
     pub fn of(
         context: &Context<'_>,
         ceilings: &Ceilings,
@@ -39,14 +39,18 @@ impl Headroom {
         timing: &TimingRecord,
     ) -> Option<Self> {
         let kernel: &Kernel = context.kernel;
-        let is_alone = timing.sampling.as_ref().is_some_and(|sampling| sampling.core.is_some());
-        if kernel.implementation.backend == Backend::C && !is_alone {
+        if !ceilings_apply(kernel.implementation.backend, timing.sampling.as_ref()) {
             return None;
         }
         let work = context.point(kernel.search.shape, &candidate.variant).work();
         let roofline = Roofline::of(kernel, work, timing.summary.p50, ceilings, None).ok()?;
         nearest(&[roofline.compute, roofline.memory])
     }
+}
+
+/// Whether ceilings apply to a measurement: those of a CPU are measured on one core and do not apply to a kernel on several.
+fn ceilings_apply(backend: Backend, sampling: Option<&Sampling>) -> bool {
+    backend != Backend::C || sampling.is_some_and(|sampling| sampling.core.is_some())
 }
 
 /// The largest valid share.
@@ -60,6 +64,16 @@ fn nearest(shares: &[Option<Share>]) -> Option<Headroom> {
 mod tests {
     use super::*;
     use crate::profile::ceilings::{Ceiling, Peak};
+
+    #[test]
+    fn ceilings_of_a_cpu_apply_to_kernels_on_one_core() {
+        let of = |core| Sampling { core, ..Sampling::default() };
+        for sampling in [None, Some(&of(None)), Some(&of(Some(3)))] {
+            assert!(ceilings_apply(Backend::Cuda, sampling) && ceilings_apply(Backend::Fake, sampling));
+        }
+        assert_eq!([None, Some(3)].map(|core| ceilings_apply(Backend::C, Some(&of(core)))), [false, true]);
+        assert!(!ceilings_apply(Backend::C, None));
+    }
 
     #[test]
     fn a_share_beyond_its_ceiling_is_no_headroom() {

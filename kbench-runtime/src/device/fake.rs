@@ -97,6 +97,12 @@ pub enum Fault {
     /// Keeps the results of eight inputs, distinguished by their first bytes, and takes a twentieth of the time for
     /// them.
     Memoises,
+    /// Does nothing, in the time of its work, if the first byte of the output is right.
+    LeavesAlone,
+    /// Takes a twentieth of the time if the whole output is right.
+    Skips,
+    /// Takes a twentieth of the time in a launch that follows another one of a batch.
+    BackToBack,
     /// Is refused at launch.
     LaunchRefused,
     /// Reads memory that is not its own.
@@ -111,10 +117,20 @@ pub enum Fault {
     Abort,
 }
 
+/// Share of its time that a launch with less work takes.
+const FAST: f64 = 0.05;
+
+/// Nanoseconds that a pause adds to the next launch.
+const PAUSED: f64 = 150.0;
+
 /// The model device.
 #[derive(Debug)]
 pub struct FakeDevice {
-    info: DeviceInfo,
+    pub(crate) info: DeviceInfo,
+    /// The shortest sample in nanoseconds.
+    pub(crate) shortest_sample: f64,
+    /// Whether other programs use the device at each of the next questions, one bit a question.
+    pub(crate) users: Cell<u128>,
     /// Whether a sample since the last check was throttled.
     throttled: bool,
     /// Readings of the clock, in MHz.
@@ -130,7 +146,7 @@ pub struct FakeDevice {
     /// Loaded kernels, by the hash of their code.
     loaded: HashMap<[u8; 32], Weak<Cell<u64>>>,
     /// Launches of all kernels.
-    launches: Rc<Cell<u64>>,
+    pub(crate) launches: Rc<Cell<u64>>,
     /// Factor on times: `KBENCH_FAKE_SLOWNESS` in the environment.
     slowness: f64,
 }
@@ -158,9 +174,10 @@ pub struct Kernel {
     /// Whether the same code was loaded already.
     is_second: bool,
     on_chip: Rc<Cell<u8>>,
-    /// First bytes of inputs whose results are kept, and whether the last launch used a kept result.
+    /// First bytes of inputs whose results are kept.
     kept: Rc<RefCell<Vec<Vec<u8>>>>,
-    from_memory: Rc<Cell<bool>>,
+    /// Whether the last launch did less work.
+    is_fast: Rc<Cell<bool>>,
 }
 
 /// A model with its arguments.
@@ -177,6 +194,8 @@ impl FakeDevice {
         let info = DeviceInfo::fake(index);
         Self {
             info,
+            shortest_sample: 0.0,
+            users: Cell::default(),
             throttled: false,
             clocks: Vec::new(),
             joules: 0.0,
@@ -194,8 +213,8 @@ impl Kernel {
     /// Looks up the first bytes of the inputs among those with kept results.
     fn look_up(&self, first: &[u8]) {
         let mut kept = self.kept.borrow_mut();
-        self.from_memory.set(kept.iter().any(|kept| kept == first));
-        if !self.from_memory.get() {
+        self.is_fast.set(kept.iter().any(|kept| kept == first));
+        if !self.is_fast.get() {
             if kept.len() == 8 {
                 kept.remove(0);
             }
@@ -252,6 +271,11 @@ impl Bound {
                 let written = output.len() * 3 / 4 / 8 * 8;
                 output[..written].fill(0);
             }
+            Some(Fault::LeavesAlone) if output.first() == Some(&0) => {}
+            Some(Fault::Skips) => {
+                self.kernel.is_fast.set(output.iter().all(|byte| *byte == 0));
+                output.fill(0);
+            }
             Some(Fault::Stale) => {
                 for byte in output {
                     *byte = if *byte == 0xff { 0 } else { 0x40 };
@@ -288,16 +312,7 @@ impl Device for FakeDevice {
         let is_second = before.is_some_and(|before| before.upgrade().is_some());
         let on_chip = Rc::clone(&self.on_chip);
         let of_device = Rc::clone(&self.launches);
-        Ok(Kernel {
-            model,
-            seed,
-            launches,
-            of_device,
-            is_second,
-            on_chip,
-            kept: Rc::default(),
-            from_memory: Rc::default(),
-        })
+        Ok(Kernel { model, seed, launches, of_device, is_second, on_chip, kept: Rc::default(), is_fast: Rc::default() })
     }
 
     fn alloc(&mut self, bytes: usize) -> Result<Buffer, Failure> {
@@ -383,9 +398,14 @@ impl Device for FakeDevice {
         _cache: CacheMode,
     ) -> Result<Sample, Failure> {
         self.write(writes)?;
-        for _ in 0..batch {
+        // The sum over the launches, and their mean.
+        let mut share = 0.0;
+        for launch in 0..batch {
             self.run(bound)?;
+            let follows = launch > 0 && bound.kernel.model.fault == Some(Fault::BackToBack);
+            share += if bound.kernel.is_fast.get() || follows { FAST } else { 1.0 };
         }
+        share /= f64::from(batch);
         let mut rng = ChaCha8Rng::from_seed(bound.kernel.seed);
         rng.set_stream(bound.samples);
         bound.samples += 1;
@@ -396,8 +416,8 @@ impl Device for FakeDevice {
         self.throttled |= throttled;
         self.in_use |= bound.kernel.model.beside_others;
         let deviation: f64 = StandardNormal.sample(&mut rng);
-        let longer = if throttled { 2.0 } else { 1.0 } * if bound.kernel.from_memory.get() { 0.05 } else { 1.0 };
-        let time = self.slowness * time_ns * longer * (1.0 + noise * deviation + drift * (number - 1) as f64);
+        let longer = if throttled { 2.0 } else { 1.0 };
+        let time = self.slowness * time_ns * longer * share * (1.0 + noise * deviation + drift * (number - 1) as f64);
         let time = time.max(f64::MIN_POSITIVE) + launch_cost(self.launch);
         Ok(Sample {
             nanoseconds: if preempted { 3.0 * time } else { time },
@@ -407,6 +427,22 @@ impl Device for FakeDevice {
             exposed: false,
             disturbance: preempted.then_some(Disturbance::InvoluntaryContextSwitch),
         })
+    }
+
+    fn sample_after_pause(
+        &mut self,
+        writes: &[Write<Buffer>],
+        bound: &mut Bound,
+        _pause: Duration,
+    ) -> Result<Option<Sample>, Failure> {
+        let sample = self.sample_after(writes, bound, 1, CacheMode::Hot)?;
+        Ok(Some(Sample { nanoseconds: sample.nanoseconds + PAUSED, ..sample }))
+    }
+
+    fn is_in_use(&self) -> bool {
+        let users = self.users.get();
+        self.users.set(users >> 1);
+        users & 1 == 1
     }
 
     fn clock(&self, _bound: &Bound, _batch: u32) -> &'static str {
@@ -432,7 +468,7 @@ impl Device for FakeDevice {
     }
 
     fn shortest_sample(&mut self) -> Result<f64, Failure> {
-        Ok(0.0)
+        Ok(self.shortest_sample)
     }
 
     fn check_disturbance(&mut self, now: bool) -> DisturbanceCheck {

@@ -88,7 +88,45 @@ fn cost_of_pause(bytes: usize, is_in_use: bool) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fake_case::{job, launches, sampled};
+    use super::super::pairs::FIRST_LOOK;
     use super::*;
+
+    /// Time of a launch in a batch of ten of which nine take a twentieth of the 4 us of the first.
+    const IN_BATCH: f64 = 4000.0 * (1.0 + 9.0 * 0.05) / 10.0;
+
+    /// The finding about a kernel that takes 4 us, in batches, and the number of its launches. `users` says whether other programs run at each
+    /// question, one bit a question.
+    fn found(fault: &str, batch: u32, users: u128) -> (Option<f64>, u64) {
+        sampled(job(&format!(r#"{{"time_ns":4000,"noise":0,"fault":{fault}}}"#)), |case, run| {
+            case.batch = batch;
+            run.resources.device.users.set(users);
+            let (count, found) = launches(run, |run| case.back_to_back(run));
+            (found.unwrap(), count)
+        })
+    }
+
+    #[test]
+    fn less_work_back_to_back_shows_in_the_time_after_a_pause() {
+        // The model takes 150 ns longer after a pause, of which up to 200 are not counted.
+        let (ratio, _) = found("\"back-to-back\"", 10, 0);
+        assert!((ratio.unwrap() - 3950.0 / IN_BATCH).abs() < 1e-9, "{ratio:?}");
+        assert_eq!(found("null", 10, 0), (None, 3 * 11), "three pairs of one window");
+        assert_eq!(found("\"back-to-back\"", 1, 0), (None, 0));
+    }
+
+    #[test]
+    fn a_program_that_was_seen_once_may_have_run_in_every_pause_of_a_window() {
+        let cost = cost_of_pause(4000, true);
+        // Before and after each of the 14 pairs of a window.
+        let questions = 2 * FIRST_LOOK;
+        for seen in [0, 1, 1 << 1, 1 << 6, 1 << (questions - 1)] {
+            // In the last window as well, which the ratio is of.
+            let (ratio, _) = found("\"back-to-back\"", 10, seen << (2 * questions));
+            let expected = (4150.0 - if seen == 0 { COST } else { cost }) / IN_BATCH;
+            assert!((ratio.unwrap() - expected).abs() < 1e-9, "{seen:b}: {ratio:?}");
+        }
+    }
 
     #[test]
     fn other_programs_may_evict_the_tensors_during_a_pause() {

@@ -217,3 +217,110 @@ impl<D: Device> MeasuredCase<D> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake_case::{job, launches, sampled};
+    use super::*;
+    use crate::protocol::Source;
+
+    const SHORT: &str = r#"{"time_ns":1000,"noise":0}"#;
+
+    #[test]
+    fn a_quarter_of_the_memory_is_enough_for_two_sets_of_inputs() {
+        let sets = |missing: u64| {
+            let (mut session, mut job) = job(SHORT);
+            // An input of 1 MiB beside a small output.
+            let TimedCase { case, .. } = &mut job.cases[0];
+            case.tensors[0].dims = vec![1 << 19];
+            session.resources.device.info.memory_bytes = (8 << 20) - missing;
+            sampled((session, job), |case, _| case.sets.len())
+        };
+        assert_eq!([0, 4].map(sets), [2, 1]);
+    }
+
+    #[test]
+    fn a_batch_is_as_long_as_the_clock_needs() {
+        // From this batch on, to the batch that a clock with this shortest sample needs.
+        let chosen = |time_ns: f64, batch, shortest: f64| {
+            sampled(job(&format!(r#"{{"time_ns":{time_ns},"noise":0}}"#)), |case, run| {
+                let job = TimeJob { cache: CacheMode::Hot, ..run.job.clone() };
+                let mut run = Run::new(run.resources, &job, run.heartbeat.every());
+                run.resources.device.shortest_sample = shortest;
+                case.batch = batch;
+                let (count, done) = launches(&mut run, |run| case.choose_batch(run));
+                done.unwrap();
+                (case.batch, count)
+            })
+        };
+        assert_eq!(chosen(1000.0, 1, 0.0), (1, 0), "a clock without a shortest sample");
+        assert_eq!(chosen(1000.0, 5, 5000.0), (5, 5));
+        assert_eq!(chosen(1000.0, 1, 5000.0), (6, 1 + 6), "a tenth more than five");
+        assert_eq!(chosen(900.0, 10, 10_000.0), (20, 10 + 20), "at least twice as many");
+        assert_eq!(chosen(100.0, 10, 10_000.0), (110, 10 + 110));
+        assert_eq!(chosen(1.0, 1, 50_001.0), (55_002, 1 + 1000 + 55_002), "at most a thousand times as many");
+        assert_eq!(chosen(1.0, 40_000, 1e6).0, LARGEST_BATCH, "no longer than that, though it is too short");
+    }
+
+    #[test]
+    fn only_hot_launches_of_a_graph_that_change_no_input_make_a_batch() {
+        let batch = |change: fn(&mut TimeJob)| {
+            let (mut session, mut job) = job(SHORT);
+            session.resources.device.shortest_sample = 5000.0;
+            job.cache = CacheMode::Hot;
+            change(&mut job);
+            sampled((session, job), |case, run| {
+                case.choose_batch(run).unwrap();
+                case.batch
+            })
+        };
+        assert_eq!(batch(|_| {}), 6);
+        assert_eq!(batch(|job| job.cache = CacheMode::Cold), 1);
+        assert_eq!(batch(|job| job.launch = LaunchMode::Host), 1);
+        let in_place = |job: &mut TimeJob| {
+            let tensor = &mut job.cases[0].case.tensors[1];
+            (tensor.role, tensor.source) = (Role::Inout, Source::Constant(0.0));
+        };
+        assert_eq!(batch(in_place), 1);
+    }
+
+    #[test]
+    fn launches_on_new_inputs_are_samples_and_others() {
+        sampled(job(SHORT), |case, run| {
+            let sample = case.samples[0];
+            case.samples = [true, false, true].map(|on_new_inputs| AdjustedSample { on_new_inputs, ..sample }).into();
+            case.new_launches = 3;
+            assert_eq!(case.new_inputs(run.job), Some(5));
+            assert_eq!(case.new_inputs(&TimeJob { new_inputs: false, ..run.job.clone() }), None);
+            case.inputs = InputChoice::Set(1);
+            assert_eq!(case.set(), 1);
+            case.inputs = InputChoice::New(7);
+            assert_eq!(case.set(), 0);
+        });
+    }
+
+    #[test]
+    fn a_search_leaves_launches_of_more_than_50_ms_to_the_finals() {
+        sampled(job(SHORT), |case, run| {
+            let mut left = |nanoseconds: &[f64], rank_only| {
+                let sample = case.samples[0];
+                case.samples =
+                    nanoseconds.iter().map(|&nanoseconds| AdjustedSample { nanoseconds, ..sample }).collect();
+                case.is_left_to_finals(&TimeJob { rank_only, ..run.job.clone() })
+            };
+            assert!(left(&[5.1e7, 6e7], true) && !left(&[5.1e7, 6e7], false));
+            assert!(!left(&[5e7, 6e7], true) && !left(&[6e7, 4e7], true));
+        });
+    }
+
+    #[test]
+    fn a_case_is_examined_once_and_a_slow_one_never() {
+        let memoises = |examined_before, is_slow| {
+            sampled(job(r#"{"time_ns":1000,"noise":0,"fault":"memoises"}"#), |case, run| {
+                case.examine(run, examined_before, is_slow).unwrap();
+                case.memoises.is_some()
+            })
+        };
+        assert_eq!([(false, false), (true, false), (false, true)].map(|(e, s)| memoises(e, s)), [true, false, false]);
+    }
+}

@@ -243,3 +243,139 @@ impl<D: Device> MeasuredCase<D> {
         Ok((0, times))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake_case::{job, launches, sampled};
+    use super::*;
+    use crate::device::fake::FakeDevice;
+    use crate::protocol::{Arg, Source, TensorSpec, TimeJob, TimedCase};
+    use crate::verify::session::Session;
+
+    const SHORT: &str = r#"{"time_ns":1000,"noise":0}"#;
+    const LONG: &str = r#"{"time_ns":1000000,"noise":0}"#;
+
+    fn with_fault(fault: &str) -> (Session<FakeDevice>, TimeJob) {
+        job(&format!(r#"{{"time_ns":1000,"noise":0,"fault":"{fault}"}}"#))
+    }
+
+    /// Number of launches of the test for skipped work, and its finding.
+    fn skips((session, job): (Session<FakeDevice>, TimeJob)) -> (u64, Option<SkipsWork>) {
+        let (count, finding) = sampled((session, job), |case, run| launches(run, |run| case.skips_work(run)));
+        (count, finding.unwrap())
+    }
+
+    #[test]
+    fn skipped_work_shows_in_the_outputs_or_in_the_time() {
+        let left = skips(with_fault("leaves-alone")).1.unwrap();
+        assert_eq!((left.left_alone, left.ratio), (POISONED as u64, 1.0));
+        let skipped = skips(with_fault("skips")).1.unwrap();
+        assert_eq!((skipped.left_alone, skipped.ratio), (0, 20.0));
+    }
+
+    #[test]
+    fn a_long_kernel_is_launched_less_often() {
+        assert_eq!(skips(job(SHORT)), (2 + 2 * 3, None), "twice on nearly right outputs, and three pairs");
+        assert_eq!(skips(job(LONG)), (1, None), "its sample and the launch on nearly right outputs are a pair");
+        let (session, long) = job(LONG);
+        let hot = TimeJob { cache: CacheMode::Hot, ..long };
+        assert_eq!(skips((session, hot)), (1 + 2, None), "a hot sample finds no poison");
+        let (session, short) = job(SHORT);
+        let hot = TimeJob { cache: CacheMode::Hot, ..short };
+        assert_eq!(skips((session, hot)).0, 8);
+    }
+
+    #[test]
+    fn only_outputs_and_scratch_can_show_that_work_was_skipped() {
+        let of = |fault: &str, has_scratch| {
+            let (session, mut job) = with_fault(fault);
+            let case = &mut job.cases[0].case;
+            (case.tensors[1].role, case.tensors[1].source) = (Role::Inout, Source::Constant(0.0));
+            if has_scratch {
+                let scratch = TensorSpec {
+                    name: "s".into(),
+                    role: Role::Scratch,
+                    source: Source::None,
+                    ..case.tensors[1].clone()
+                };
+                case.tensors.push(scratch);
+                case.sequence.launches[0].args.push(Arg::Tensor(2));
+            }
+            skips((session, job))
+        };
+        assert_eq!(of("skips", false), (0, None));
+        let (count, skipped) = of("skips", true);
+        assert!(count > 0 && skipped.is_some_and(|skips| skips.left_alone == 0 && skips.ratio > 19.0));
+    }
+
+    #[test]
+    fn elements_that_show_nothing_are_not_poisoned() {
+        let poisoned = |(session, mut job): (Session<FakeDevice>, TimeJob), has_empty| {
+            if has_empty {
+                let TimedCase { case, reference } = &mut job.cases[0];
+                case.tensors.push(TensorSpec { name: "none".into(), dims: vec![0], ..case.tensors[1].clone() });
+                // The model writes its last argument.
+                for sequence in [&mut case.sequence, &mut reference.sequence] {
+                    sequence.launches[0].args.insert(1, Arg::Tensor(2));
+                }
+            }
+            sampled((session, job), |case, run| {
+                let (left_alone, times) = case.left_alone(run, &[]).unwrap();
+                (left_alone, times.len())
+            })
+        };
+        assert_eq!(poisoned(with_fault("nan"), false), (0, LAUNCHES_ON_POISONED), "NaN is what it writes");
+        assert_eq!(poisoned(job(SHORT), true), (0, LAUNCHES_ON_POISONED));
+        assert_eq!(poisoned(with_fault("leaves-alone"), true), (POISONED as u64, 1));
+        assert_eq!(poisoned(job(LONG), false), (0, 1));
+    }
+
+    #[test]
+    fn launches_of_a_batch_are_looked_at_one_by_one_too() {
+        for (batch, expected) in [(1, 0), (2, LONE), (100, LONE)] {
+            sampled(job(SHORT), |case, run| {
+                case.batch = batch;
+                let (count, done) = launches(run, |run| case.lone_launches(run));
+                done.unwrap();
+                assert_eq!((count, case.snapshots.len()), (expected as u64, expected), "{batch}");
+            });
+        }
+    }
+
+    #[test]
+    fn outputs_on_new_inputs_are_kept_and_the_inputs_come_back() {
+        sampled(job(SHORT), |case, run| {
+            (case.number, case.new_launches) = (5, 3);
+            let (count, done) = launches(run, |run| case.launch_on_new_inputs(run));
+            done.unwrap();
+            assert_eq!((count, case.number, case.new_launches, case.inputs), (1, 6, 4, InputChoice::Set(0)));
+            let (number, outputs) = case.on_new.as_ref().unwrap();
+            assert_eq!((*number, outputs), (6, &case.last_outputs));
+        });
+    }
+
+    #[test]
+    fn results_that_are_kept_show_in_the_time_on_new_inputs() {
+        let of = |model| sampled(model, |case, run| case.memoises(run).unwrap());
+        assert_eq!(of(job(SHORT)), None);
+        assert_eq!(of(with_fault("memoises")), Some(20.0));
+    }
+
+    #[test]
+    fn a_sample_on_new_inputs_of_a_long_kernel_is_half_of_a_pair() {
+        let pairs = |model: &str, forget, can_rotate| {
+            sampled(job(model), |case, run| {
+                (case.number, case.new_launches, case.can_rotate) = (5, 3, can_rotate);
+                case.samples[0].on_new_inputs = true;
+                let (count, pairs) = launches(run, |run| case.on_new_and_known_inputs(run, forget));
+                (pairs.unwrap().len(), count, case.number - 5, case.new_launches - 3)
+            })
+        };
+        // Each launch alone comes after another one.
+        assert_eq!(pairs(SHORT, false, true), (3, 3 * 4, 3, 3));
+        assert_eq!(pairs(LONG, false, true), (1, 2, 0, 0));
+        assert_eq!(pairs(LONG, true, true), (1, 4, 1, 1), "branches were not forgotten before the sample");
+        assert_eq!(pairs(SHORT, true, true), (3, 3 * 4, 3, 3));
+        assert_eq!(pairs(SHORT, false, false), (0, 0, 0, 0), "there are no new inputs");
+    }
+}

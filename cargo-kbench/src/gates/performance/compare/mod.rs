@@ -71,19 +71,10 @@ pub(super) fn compare_until(
         match Contender::new(harness, entrant, function, &mut compared.warnings) {
             Ok(contender) => contenders.push(contender),
             Err(Halt::Variant(rejection)) => compared.unavailable.push((entrant.id(), rejection)),
-            // A baseline with a missing reference or compiler is left out, and the run continues. A full disk ends the
-            // run.
-            Err(Halt::Run(
-                error @ (RunError::Inputs { .. }
-                | RunError::Reference { .. }
-                | RunError::Unavailable { .. }
-                | RunError::Tool(CompileError::NoCompiler { .. } | CompileError::Unsupported { .. })),
-            )) if matches!(entrant, Entrant::Baseline(_)) => {
-                let shape = &kernel.shapes[shape].name;
-                let why = Rejection::new(GateName::Compile, Reason::Reference, error.to_string(), Some(shape));
+            Err(Halt::Run(error)) => {
+                let why = left_out(error, entrant, &kernel.shapes[shape].name)?;
                 compared.unavailable.push((entrant.id(), why));
             }
-            Err(Halt::Run(error)) => return Err(error),
         }
     }
     let mut inputs = None;
@@ -117,6 +108,20 @@ pub(super) fn compare_until(
         compared.unavailable.extend(loser.map(|loser| (loser, rejection)));
     }
     Ok(compared)
+}
+
+/// The reason why a baseline with a missing reference or compiler is left out, while the run continues. Every other error, such as a full disk, ends the run.
+fn left_out(error: RunError, entrant: &Entrant, shape: &str) -> Result<Rejection, RunError> {
+    match (entrant, error) {
+        (
+            Entrant::Baseline(_),
+            error @ (RunError::Inputs { .. }
+            | RunError::Reference { .. }
+            | RunError::Unavailable { .. }
+            | RunError::Tool(CompileError::NoCompiler { .. } | CompileError::Unsupported { .. })),
+        ) => Ok(Rejection::new(GateName::Compile, Reason::Reference, error.to_string(), Some(shape))),
+        (_, error) => Err(error),
+    }
 }
 
 /// Whether the record keeps a comparison; `kernels` is the number of its kernels, which come before programs. A program may have failed only at that moment: a resumed run tries it
@@ -196,6 +201,8 @@ mod tests {
     use super::super::impossible::Demand;
     use super::*;
     use crate::config::{ProgramBaseline, fixture};
+    use crate::harness::Candidate;
+    use crate::space::Variant;
 
     #[test]
     fn a_variant_fails_as_a_whole_and_its_control_leaves_where_memory_is_short() {
@@ -290,6 +297,35 @@ mod tests {
             is_kept(&Comparison { rejected: place.map(|place| (place, why.clone())), ..Comparison::default() }, 2)
         };
         assert_eq!([None, Some(0), Some(1), Some(2), Some(3)].map(kept), [true, true, true, false, false]);
+    }
+
+    #[test]
+    fn a_baseline_without_reference_or_compiler_is_left_out() {
+        let text = || "no".to_owned();
+        let missing = || {
+            [
+                RunError::Inputs { kernel: "k".into(), message: text() },
+                RunError::Reference { kernel: "k".into(), message: text() },
+                RunError::Unavailable { kernel: "k".into(), message: text() },
+                RunError::Tool(CompileError::NoCompiler { what: text(), help: text() }),
+                RunError::Tool(CompileError::Unsupported { what: text() }),
+            ]
+        };
+        let variant = Candidate::from(&Variant(vec![0]));
+        for (error, said) in missing().into_iter().zip(missing()) {
+            let why = left_out(error, &Entrant::Baseline(0), "s").unwrap();
+            assert_eq!((why.code, why.message, why.shape.as_deref()), (Reason::Reference, said.to_string(), Some("s")));
+        }
+        for entrant in [Entrant::Candidate(variant.clone()), Entrant::Again(variant)] {
+            for error in missing() {
+                left_out(error, &entrant, "s").unwrap_err();
+            }
+        }
+        let full = || RunError::Io(std::io::ErrorKind::StorageFull.into());
+        let failed = RunError::Tool(CompileError::TooLong { command: Vec::new(), seconds: 1 });
+        for error in [full(), failed, RunError::NoArch(text())] {
+            left_out(error, &Entrant::Baseline(0), "s").unwrap_err();
+        }
     }
 
     #[test]
