@@ -221,9 +221,8 @@ fn a_program_that_does_not_run_gets_no_time_of_another_in_a_resumed_run() {
         assert_eq!(code, 0, "{messages:#?}");
         let entry = &find(&messages, "tuned")["entry"];
         let baselines = entry["baselines"].as_array().unwrap().iter().map(|baseline| baseline["name"].as_str());
-        assert_eq!(baselines.collect::<Vec<_>>(), [Some("good")], "{args:?}: {entry:#}");
-        let speedups = entry["elite"][0]["speedups"].as_object().unwrap();
-        assert_eq!(speedups.keys().collect::<Vec<_>>(), ["good"], "{args:?}");
+        assert_eq!(baselines.collect::<Vec<_>>(), [Some("default"), Some("good")], "{args:?}: {entry:#}");
+        assert!(entry["elite"][0]["speedups"]["good"]["low"].as_f64().unwrap() > 1.9, "{args:?}: {entry:#}");
         assert!(entry["unavailable"]["elsewhere"].as_str().unwrap().contains("it runs on another"), "{entry:#}");
     }
 }

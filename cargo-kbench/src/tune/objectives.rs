@@ -246,6 +246,18 @@ mod tests {
     }
 
     #[test]
+    fn a_rejection_at_any_shape_of_the_finals_counts() {
+        let [here, there, nowhere] = [0, 1, 2].map(EntrantId::Baseline);
+        let without = |id: &EntrantId, message: &str| Compared {
+            unavailable: vec![(id.clone(), Rejection::new(GateName::Sanitize, Reason::Address, message, None))],
+            ..Compared::default()
+        };
+        let (compared, elsewhere) = (without(&here, "here"), vec![(1, without(&there, "there"))]);
+        let said = [&here, &there, &nowhere].map(|id| rejection(id, &compared, &elsewhere).map(|why| &*why.message));
+        assert_eq!(said, [Some("here"), Some("there"), None]);
+    }
+
+    #[test]
     fn two_objectives_have_a_front_and_one_has_none() {
         let [quick, small, worse] = [0, 1, 2].map(EntrantId::Baseline);
         let entry = |id: &EntrantId, added| Measured::of_two_modes(id.clone(), 0, added, 100);

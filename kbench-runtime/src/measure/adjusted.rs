@@ -138,4 +138,15 @@ mod tests {
         let long = |lost: f64| AdjustedSample::of(sample(4e6, 4e6 - lost, 1), 1, true);
         assert!(!long(4900.0).corrected && long(5100.0).corrected);
     }
+
+    #[test]
+    fn slack_may_be_twice_the_precision_of_the_shortest_sample() {
+        // 1 % of 2 us, on both sides.
+        let until = Some(Convergence { precision: 0.01, max_seconds: 1.0, max_samples: 10, decides: false });
+        let is_precise = |slack| {
+            let of = |nanoseconds| AdjustedSample { slack, ..AdjustedSample::of(sample(nanoseconds, 0.0, 0), 1, true) };
+            (super::is_precise(&[2e3, 9e3].map(of), until), super::is_precise(&[2e3, 9e3].map(of), None))
+        };
+        assert_eq!([39.0, 40.0, 41.0].map(is_precise), [(true, true), (true, true), (false, true)]);
+    }
 }

@@ -322,5 +322,9 @@ mod tests {
             })
         };
         assert_eq!([(false, false), (true, false), (false, true)].map(|(e, s)| memoises(e, s)), [true, false, false]);
+        // One launch shows whether memory faults repeat.
+        let count =
+            |is_slow| sampled(job(SHORT), |case, run| launches(run, |run| case.examine(run, true, is_slow).unwrap()).0);
+        assert_eq!([false, true].map(count), [1, 0]);
     }
 }

@@ -60,6 +60,7 @@ fn is_same_side(one: &OutOfBounds, other: &OutOfBounds) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fake_case::{job, sampled};
     use super::*;
 
     fn write(tensor: &str, offset: i64, bytes: u64) -> OutOfBounds {
@@ -79,5 +80,23 @@ mod tests {
         assert_eq!(report.inputs_changed, ["x", "w"]);
         let expected = [write("y", 4000, 4), write("z", -8, 8), write("y", -4, 4), write("x", -8, 8)];
         assert_eq!(report.out_of_bounds, expected);
+    }
+
+    #[test]
+    fn a_fault_that_no_case_repeated_is_of_all_cases_with_the_tensor() {
+        sampled(job(r#"{"time_ns":1000,"noise":0}"#), |case, _| {
+            let found = || MemoryFaults {
+                inputs: ["x", "of another case"].map(str::to_owned).into(),
+                out_of_bounds: vec![write("o", 2000, 4), write("of another case", 0, 4)],
+            };
+            found().assign(std::slice::from_mut(case));
+            assert_eq!(
+                (&*case.memory_faults.inputs, &*case.memory_faults.out_of_bounds),
+                (&["x".to_owned()][..], &[write("o", 2000, 4)][..])
+            );
+            // The case repeated both, of one further away.
+            found().assign(std::slice::from_mut(case));
+            assert_eq!((case.memory_faults.inputs.len(), case.memory_faults.out_of_bounds.len()), (1, 1));
+        });
     }
 }

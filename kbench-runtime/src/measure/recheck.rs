@@ -213,6 +213,7 @@ fn differing(last: &Outputs, launch: &Outputs, tensors: &[TensorSpec]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fake_case::{job, sampled};
     use super::*;
     use crate::data::dtype::DType;
     use crate::protocol::{RelatedErrors, Source};
@@ -289,5 +290,67 @@ mod tests {
         let of = |last, launch| differing(&outputs(last), &outputs(launch), &tensors);
         assert_eq!(of([[1, 2, 3, 4], [5; 4]], [[1, 2, 3, 4], [5; 4]]), 0);
         assert_eq!(of([[1, 2, 3, 4], [5; 4]], [[1, 0, 0, 0], [6, 6, 6, 5]]), 6);
+    }
+
+    /// A report on one output without findings.
+    fn clean() -> SeedReport {
+        SeedReport { outputs: vec![report(0, 0.0, 0.0, 0)], ..SeedReport::new(3) }
+    }
+
+    #[test]
+    fn poison_in_a_sample_is_an_unwritten_element_at_its_place() {
+        // The second of two elements from the eighth on is poison; the launch wrote zeros.
+        let of = |dtype, set| {
+            let (session, mut job) = job(r#"{"time_ns":1000,"noise":0}"#);
+            job.cases[0].case.tensors[1].dtype = dtype;
+            sampled((session, job), |case, _| {
+                let bytes = [vec![0; dtype.size()], vec![NAN; dtype.size()]].concat();
+                case.snapshots = vec![OutputSnapshot { set, tensor: 1, at: 8 * dtype.size(), bytes }];
+                let mut report = clean();
+                case.compare_snapshots(0, &case.last_outputs, &mut report);
+                (report.outputs[0].unwritten, report.outputs[0].first_unwritten, report.unrepeatable)
+            })
+        };
+        for dtype in [DType::F16, DType::I32] {
+            assert_eq!(of(dtype, Some(0)), (1, Some(9), 1), "{dtype:?}");
+            assert_eq!(of(dtype, Some(1)), (0, None, 0), "of other inputs");
+        }
+        assert_eq!(of(DType::F16, None), (1, Some(9), 0));
+        assert_eq!(of(DType::I32, None), (0, None, 0), "on new inputs it may be the right number");
+    }
+
+    #[test]
+    fn outputs_on_new_inputs_are_compared_with_those_of_a_fresh_load() {
+        let of = |wrong: bool| {
+            sampled(job(r#"{"time_ns":1000,"noise":0}"#), |case, run| {
+                let mut outputs = case.last_outputs.clone();
+                if wrong {
+                    let bytes = vec![0x40; outputs[0].1.len()];
+                    outputs[0].1 = Arc::new(bytes.into());
+                }
+                case.on_new = Some((1, outputs));
+                let job = run.job;
+                let report = recheck(run, case, &job.cases[0]).unwrap();
+                (report.outputs[0].bad, report.unrepeatable)
+            })
+        };
+        assert_eq!([false, true].map(of), [(0, 0), (1000, 1000)]);
+    }
+
+    #[test]
+    fn a_tensor_that_is_read_and_written_has_no_unwritten_elements() {
+        let unwritten = |role| {
+            let (session, mut job) = job(r#"{"time_ns":1000,"noise":0}"#);
+            let tensor = &mut job.cases[0].case.tensors[1];
+            (tensor.role, tensor.source) = (role, Source::Constant(0.0));
+            sampled((session, job), |case, run| {
+                let bytes = vec![NAN; case.last_outputs[0].1.len()];
+                let last: Outputs = vec![(1, Arc::new(bytes.into()))];
+                let mut report = clean();
+                case.judge(&mut run.resources.results, 0, &last, &case.last_outputs, 0.1, &mut report);
+                report.outputs[0].unwritten
+            })
+        };
+        assert_eq!([Role::Out, Role::Inout].map(unwritten), [1000, 0]);
     }
 }

@@ -73,6 +73,36 @@ fn derived(from: usize) -> Source {
 }
 
 #[test]
+fn only_the_kernel_reads_scratch_and_derived_inputs_that_nothing_is_made_of() {
+    let quantized = |from| Source::Quantize { from, scale: 3, scale_dims: vec![] };
+    let given = |source| tensor(DType::F32, Role::In, source);
+    let tensors = [
+        given(Source::None),
+        tensor(DType::F32, Role::Scratch, Source::None),
+        given(quantized(0)),
+        given(Source::Scale),
+        given(derived(0)),
+        given(derived(4)),
+        given(derived(0)),
+        given(quantized(6)),
+        tensor(DType::F32, Role::Inout, derived(0)),
+    ];
+    let own: Vec<usize> = (0..tensors.len()).filter(|&index| is_kernels_own(&tensors, index)).collect();
+    assert_eq!(own, [1, 5]);
+    let of_quantized: Vec<usize> = (0..tensors.len()).filter(|&index| is_of_quantized(&tensors, index)).collect();
+    assert_eq!(of_quantized, [2, 7]);
+    assert!(!is_of_quantized(&[given(derived(0))], 0), "a tensor that is derived from itself was reported");
+}
+
+#[test]
+fn a_quick_reference_runs_again_on_the_first_seed() {
+    let [quick, slow] = [QUICK - Duration::from_nanos(1), QUICK];
+    let first = ReferenceInputs::random(0);
+    assert!(runs_again(first, Duration::ZERO) && runs_again(first, quick) && !runs_again(first, slow));
+    assert!(!runs_again(first, 2 * slow) && !runs_again(ReferenceInputs::random(1), quick));
+}
+
+#[test]
 fn a_view_changes_the_inputs_of_a_reference() {
     let specs = [
         tensor(DType::F32, Role::In, Source::None),
