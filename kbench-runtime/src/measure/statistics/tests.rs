@@ -224,22 +224,6 @@ fn fewer_than_six_samples_have_no_interval() {
 }
 
 #[test]
-fn intervals_meet_where_they_have_a_time_in_common() {
-    let meet = |one: &[f64], other: &[f64]| {
-        let [one, other] = [one, other].map(|times| Summary::of(times).unwrap());
-        assert_eq!(one.meets(&other), other.meets(&one), "{one:?} {other:?}");
-        one.meets(&other)
-    };
-    assert!(meet(&[1.0, 2.0], &[2.0, 3.0]) && meet(&[1.0, 4.0], &[2.0, 3.0]));
-    assert!(!meet(&[1.0, 2.0], &[2.01, 3.0]));
-    // A share on both sides stands for the interval of one sample.
-    for (share, expected) in [(0.9 * TWO_ALIKE, true), (1.1 * TWO_ALIKE, false)] {
-        assert_eq!(meet(&[100.0], &[100.0 * (1.0 + share), 300.0]), expected, "{share}");
-        assert_eq!(meet(&[100.0], &[10.0, 100.0 * (1.0 - share)]), expected, "{share}");
-    }
-}
-
-#[test]
 fn the_precision_of_a_ratio_is_its_deviation_from_run_to_run() {
     const ERROR: f64 = 0.025;
     let ones = [1.0; 100];
