@@ -73,6 +73,12 @@ impl Measurement<'_, '_> {
         }
     }
 
+    /// Places of the kernels that run the same program as the first one.
+    fn controls(&self) -> Vec<usize> {
+        let programs = self.contenders.iter().map(|contender| &contender.program).enumerate();
+        programs.skip(1).filter(|(_, program)| **program == self.contenders[0].program).map(|(at, _)| at).collect()
+    }
+
     /// Measures kernels and programs together. Kernels share a worker, which takes one sample of each in turn. Programs
     /// cannot share it, so they get turns: some samples of the kernels, and the same number of each program, in the
     /// opposite order every other time, so that a slow change of the clock affects all equally. Only one process works
@@ -102,10 +108,8 @@ impl Measurement<'_, '_> {
         let shape_name = &harness.kernel().shapes[self.shape].name;
         let job = &self.job;
         let fewest = job.iterations;
-        let is_first = |&at: &usize| self.contenders[at].program == self.contenders[0].program;
-        let controls = (1..self.contenders.len()).filter(is_first).collect();
         let cases = self.contenders.len() + rivals.len();
-        let mut stopping = Stopping::new(fewest, job.until, cases).with_controls(controls);
+        let mut stopping = Stopping::new(fewest, job.until, cases).with_controls(self.controls());
         for rival in &mut *rivals {
             rival.samples.clear();
         }
@@ -299,6 +303,7 @@ mod tests {
     use kbench_runtime::protocol::{CacheMode, Convergence, Disturbance, OutOfBounds, SeedReport};
 
     use super::super::super::timing::time_job;
+    use super::super::tests::contenders;
     use super::*;
     use crate::config::{ProgramBaseline, fixture};
 
@@ -317,6 +322,22 @@ mod tests {
         assert_eq!([of(0), of(1), of(100)], [(20, true), (3, false), (3, false)]);
         let short = TimeJob { warmup: 1, ..job.clone() };
         assert_eq!(of_turn(&short, 10).warmup, 1);
+    }
+
+    #[test]
+    fn kernels_come_before_programs_and_the_first_of_them_has_controls() {
+        let project = fixture::project("");
+        let kernel = &project.packages[0].kernels[0];
+        let mut contenders = contenders(kernel);
+        let job = time_job(kernel, Vec::new());
+        let of = |contenders: &[Contender<'_>]| {
+            let measurement = Measurement { shape: 0, job: job.clone(), contenders, inputs: None };
+            let places = [Loser::Kernel(0), Loser::Kernel(2), Loser::Kernel(3), Loser::Program(0), Loser::Program(2)];
+            (places.map(|loser| measurement.place(loser)), measurement.controls())
+        };
+        assert_eq!(of(&contenders), ([0, 2, 2, 3, 5], vec![1, 2]), "a worker named a kernel that does not exist");
+        contenders[1].program = "another".into();
+        assert_eq!(of(&contenders).1, [2]);
     }
 
     #[test]

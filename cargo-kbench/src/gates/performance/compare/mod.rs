@@ -258,7 +258,7 @@ mod tests {
     }
 
     /// [`ONE`], its control, and [`TWO`].
-    fn contenders(kernel: &Kernel) -> Vec<Contender<'_>> {
+    pub(super) fn contenders(kernel: &Kernel) -> Vec<Contender<'_>> {
         [(&ONE, EntryRole::Variant), (&ONE, EntryRole::Again), (&TWO, EntryRole::Baseline)]
             .map(|(id, role)| contender(kernel, id, role))
             .into()
