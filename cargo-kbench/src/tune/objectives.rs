@@ -248,9 +248,10 @@ mod tests {
     #[test]
     fn a_rejection_at_any_shape_of_the_finals_counts() {
         let [here, there, nowhere] = [0, 1, 2].map(EntrantId::Baseline);
-        let without = |id: &EntrantId, message: &str| Compared {
-            unavailable: vec![(id.clone(), Rejection::new(GateName::Sanitize, Reason::Address, message, None))],
-            ..Compared::default()
+        let without = |id: &EntrantId, message: &str| {
+            let mut compared = Compared::default();
+            compared.unavailable.push((id.clone(), Rejection::new(GateName::Sanitize, Reason::Address, message, None)));
+            compared
         };
         let (compared, elsewhere) = (without(&here, "here"), vec![(1, without(&there, "there"))]);
         let said = [&here, &there, &nowhere].map(|id| rejection(id, &compared, &elsewhere).map(|why| &*why.message));
