@@ -88,8 +88,8 @@ fn cost_of_pause(bytes: usize, is_in_use: bool) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake_case::{job, launches, sampled};
     use super::super::pairs::FIRST_LOOK;
+    use super::super::tests::fake_case::{job, launches, sampled};
     use super::*;
 
     /// Time of a launch in a batch of ten of which nine take a twentieth of the 4 us of the first.

@@ -220,7 +220,7 @@ impl<D: Device> MeasuredCase<D> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake_case::{job, launches, sampled};
+    use super::super::tests::fake_case::{job, launches, sampled};
     use super::*;
     use crate::protocol::Source;
 

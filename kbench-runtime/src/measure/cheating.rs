@@ -246,7 +246,7 @@ impl<D: Device> MeasuredCase<D> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake_case::{job, launches, sampled};
+    use super::super::tests::fake_case::{job, launches, sampled};
     use super::*;
     use crate::device::fake::FakeDevice;
     use crate::protocol::{Arg, Source, TensorSpec, TimeJob, TimedCase};

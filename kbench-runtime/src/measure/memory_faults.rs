@@ -60,7 +60,7 @@ fn is_same_side(one: &OutOfBounds, other: &OutOfBounds) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake_case::{job, sampled};
+    use super::super::tests::fake_case::{job, sampled};
     use super::*;
 
     fn write(tensor: &str, offset: i64, bytes: u64) -> OutOfBounds {

@@ -7,8 +7,6 @@ mod case;
 mod cheating;
 mod decided;
 mod energy;
-#[cfg(test)]
-mod fake_case;
 mod job;
 mod memory_faults;
 mod pairs;

@@ -213,7 +213,7 @@ fn differing(last: &Outputs, launch: &Outputs, tensors: &[TensorSpec]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake_case::{job, sampled};
+    use super::super::tests::fake_case::{job, sampled};
     use super::*;
     use crate::data::dtype::DType;
     use crate::protocol::{RelatedErrors, Source};

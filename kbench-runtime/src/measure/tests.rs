@@ -6,6 +6,8 @@ use crate::protocol::{CacheMode, Convergence, Disturbance, Failure, Role, Source
 use crate::testing::{self, FakeCase};
 use crate::verify::session::Session;
 
+pub(super) mod fake_case;
+
 fn job(cases: Vec<TimedCase>, cache: CacheMode) -> TimeJob {
     TimeJob { cache, ..testing::time_job(cases) }
 }

@@ -66,7 +66,7 @@ impl Measurement<'_, '_> {
     }
 
     /// Place of an entrant: kernels come before programs. A worker may name a kernel that does not exist.
-    fn place(&self, loser: Loser) -> usize {
+    pub fn place(&self, loser: Loser) -> usize {
         match loser {
             Loser::Kernel(index) => index.min(self.contenders.len() - 1),
             Loser::Program(index) => self.contenders.len() + index,
@@ -74,7 +74,7 @@ impl Measurement<'_, '_> {
     }
 
     /// Places of the kernels that run the same program as the first one.
-    fn controls(&self) -> Vec<usize> {
+    pub fn controls(&self) -> Vec<usize> {
         let programs = self.contenders.iter().map(|contender| &contender.program).enumerate();
         programs.skip(1).filter(|(_, program)| **program == self.contenders[0].program).map(|(at, _)| at).collect()
     }
@@ -303,7 +303,6 @@ mod tests {
     use kbench_runtime::protocol::{CacheMode, Convergence, Disturbance, OutOfBounds, SeedReport};
 
     use super::super::super::timing::time_job;
-    use super::super::tests::contenders;
     use super::*;
     use crate::config::{ProgramBaseline, fixture};
 
@@ -322,22 +321,6 @@ mod tests {
         assert_eq!([of(0), of(1), of(100)], [(20, true), (3, false), (3, false)]);
         let short = TimeJob { warmup: 1, ..job.clone() };
         assert_eq!(of_turn(&short, 10).warmup, 1);
-    }
-
-    #[test]
-    fn kernels_come_before_programs_and_the_first_of_them_has_controls() {
-        let project = fixture::project("");
-        let kernel = &project.packages[0].kernels[0];
-        let mut contenders = contenders(kernel);
-        let job = time_job(kernel, Vec::new());
-        let of = |contenders: &[Contender<'_>]| {
-            let measurement = Measurement { shape: 0, job: job.clone(), contenders, inputs: None };
-            let places = [Loser::Kernel(0), Loser::Kernel(2), Loser::Kernel(3), Loser::Program(0), Loser::Program(2)];
-            (places.map(|loser| measurement.place(loser)), measurement.controls())
-        };
-        assert_eq!(of(&contenders), ([0, 2, 2, 3, 5], vec![1, 2]), "a worker named a kernel that does not exist");
-        contenders[1].program = "another".into();
-        assert_eq!(of(&contenders).1, [2]);
     }
 
     #[test]

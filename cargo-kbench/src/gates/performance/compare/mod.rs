@@ -199,6 +199,7 @@ mod tests {
     use kbench_runtime::protocol::{Case, DeviceKind, Reference, Sequence, TimedCase};
 
     use super::super::impossible::Demand;
+    use super::measure::Loser;
     use super::*;
     use crate::config::{ProgramBaseline, fixture};
     use crate::harness::Candidate;
@@ -258,7 +259,7 @@ mod tests {
     }
 
     /// [`ONE`], its control, and [`TWO`].
-    pub(super) fn contenders(kernel: &Kernel) -> Vec<Contender<'_>> {
+    fn contenders(kernel: &Kernel) -> Vec<Contender<'_>> {
         [(&ONE, EntryRole::Variant), (&ONE, EntryRole::Again), (&TWO, EntryRole::Baseline)]
             .map(|(id, role)| contender(kernel, id, role))
             .into()
@@ -288,6 +289,22 @@ mod tests {
         assert_eq!(after(2, Reason::OutOfMemory, 3), (None, all(&[&ONE, &TWO, &four, &five])));
         assert_eq!(after(0, Reason::OutOfMemory, 3), (None, all(&[&ONE, &TWO, &four, &five])));
         assert_eq!(after(0, Reason::OutOfMemory, 1), (Some(ONE), all(&[&four, &five])));
+    }
+
+    #[test]
+    fn kernels_come_before_programs_and_the_first_of_them_has_controls() {
+        let project = fixture::project("");
+        let kernel = &project.packages[0].kernels[0];
+        let mut contenders = contenders(kernel);
+        let job = time_job(kernel, Vec::new());
+        let of = |contenders: &[Contender<'_>]| {
+            let measurement = Measurement { shape: 0, job: job.clone(), contenders, inputs: None };
+            let places = [Loser::Kernel(0), Loser::Kernel(2), Loser::Kernel(3), Loser::Program(0), Loser::Program(2)];
+            (places.map(|loser| measurement.place(loser)), measurement.controls())
+        };
+        assert_eq!(of(&contenders), ([0, 2, 2, 3, 5], vec![1, 2]), "a worker named a kernel that does not exist");
+        contenders[1].program = "another".into();
+        assert_eq!(of(&contenders).1, [2]);
     }
 
     #[test]

@@ -3,17 +3,17 @@
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::adjusted::AdjustedSample;
-use super::case::MeasuredCase;
-use super::run::Run;
-use super::sampling::InputChoice;
+use super::super::adjusted::AdjustedSample;
+use super::super::case::MeasuredCase;
+use super::super::run::Run;
+use super::super::sampling::InputChoice;
 use crate::device::fake::FakeDevice;
 use crate::protocol::{TimeJob, TimedCase};
 use crate::testing::{self, FakeCase};
 use crate::verify::session::Session;
 
 /// A job that times a fake kernel with this model, and its session.
-pub(super) fn job(model: &str) -> (Session<FakeDevice>, TimeJob) {
+pub(in crate::measure) fn job(model: &str) -> (Session<FakeDevice>, TimeJob) {
     let mut session = Session::new(FakeDevice::open(0), None);
     let mut check = FakeCase::default().check(&mut session);
     check.case.sequence.blob = testing::blob(&mut session, model.as_bytes());
@@ -22,7 +22,7 @@ pub(super) fn job(model: &str) -> (Session<FakeDevice>, TimeJob) {
 }
 
 /// Calls `test` with the case of a job after one sample.
-pub(super) fn sampled<T>(
+pub(in crate::measure) fn sampled<T>(
     (mut session, job): (Session<FakeDevice>, TimeJob),
     test: impl FnOnce(&mut MeasuredCase<FakeDevice>, &mut Run<'_, FakeDevice>) -> T,
 ) -> T {
@@ -37,7 +37,10 @@ pub(super) fn sampled<T>(
 }
 
 /// Number of launches that a step takes, and its result.
-pub(super) fn launches<T>(run: &mut Run<'_, FakeDevice>, step: impl FnOnce(&mut Run<'_, FakeDevice>) -> T) -> (u64, T) {
+pub(in crate::measure) fn launches<T>(
+    run: &mut Run<'_, FakeDevice>,
+    step: impl FnOnce(&mut Run<'_, FakeDevice>) -> T,
+) -> (u64, T) {
     let before = run.resources.device.launches.get();
     let result = step(run);
     (run.resources.device.launches.get() - before, result)
