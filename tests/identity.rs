@@ -209,6 +209,17 @@ fn a_changed_compiler_script_compiles_again() {
         code(&kbench(folder, &["gate"]).env("CC", &compiler).output().unwrap())
     };
     assert_eq!([gate("-DTWO=2"), gate("-DTWO=3"), gate("-DTWO=2")], [0, 1, 0]);
+    // Also behind another program.
+    let path = std::env::var_os("PATH").unwrap();
+    let path = std::env::join_paths([folder.to_owned()].into_iter().chain(std::env::split_paths(&path))).unwrap();
+    let gate = |flag: &str| {
+        write_script(&compiler, &format!("exec cc {flag} \"$@\""));
+        kbench(folder, &["gate"]).env("CC", "nice mycc").env("PATH", &path).output().unwrap()
+    };
+    let first = gate("-DTWO=2");
+    assert_eq!([code(&first), code(&gate("-DTWO=3"))], [0, 1]);
+    let said = String::from_utf8_lossy(&first.stdout);
+    assert!(!said.contains("nice"), "the version is the compiler's: {said}");
 }
 
 #[test]

@@ -84,7 +84,7 @@ impl Cc {
             .cargo_output(false);
         build.emit_rerun_if_env_changed(false);
         let tool = build.try_get_compiler().map_err(|error| no_compiler(error.to_string()))?;
-        let version = version_line(tool.path(), |line| !line.is_empty()).map_err(|error| {
+        let version = version_line(tool.to_command(), |line| !line.is_empty()).map_err(|error| {
             let name = tool.path().display();
             no_compiler(match error.kind() {
                 io::ErrorKind::NotFound => {
@@ -94,11 +94,11 @@ impl Cc {
             })
         })?;
         let path = nvcc::which(tool.path()).and_then(|path| fs::canonicalize(path).ok()).unwrap_or_default();
-        // A wrapper (`CC="ccache gcc"`) is another program than the compiler.
+        // Behind a wrapper (`CC="ccache gcc"`, `CC="nice gcc"`) the compiler is one of its arguments.
         let command = tool.to_command();
-        let programs = [tool.path(), Path::new(command.get_program()), Path::new("as"), Path::new("ld")];
-        let programs =
-            programs.iter().filter_map(|name| nvcc::which(name)).map(|path| program::identity(&path)).collect();
+        let words = command.get_args().chain([command.get_program(), "as".as_ref(), "ld".as_ref()]).map(Path::new);
+        let programs = words.chain([tool.path()]).filter_map(nvcc::which);
+        let programs = programs.map(|path| program::identity(&path)).collect();
         let (searches, stack_usage, assembler_lists, lists_links) = Default::default();
         Ok(Self { language, build, tool, path, version, programs, searches, stack_usage, assembler_lists, lists_links })
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::{env, fs, io, thread};
@@ -57,11 +58,11 @@ impl Nvcc {
         let path = nvcc::find(given, work_directory)?;
         let path = std::path::absolute(&path).map_err(CompileError::io("resolve", &path))?;
         let release = |line: &str| line.contains("release ");
-        let version = version_line(&path, release).map_err(|error| CompileError::NoCompiler {
+        let version = version_line(Command::new(&path), release).map_err(|error| CompileError::NoCompiler {
             what: format!("nvcc at `{}` does not run: {error}", path.display()),
             help: "repair that installation, or name another with --nvcc".to_owned(),
         })?;
-        let ptxas = version_line(&path.with_file_name("ptxas"), release).unwrap_or_default();
+        let ptxas = version_line(Command::new(path.with_file_name("ptxas")), release).unwrap_or_default();
         let beside =
             [".", "ptxas", "cudafe++", "nvcc.profile", "../nvvm/bin/cicc", "../nvvm/libdevice/libdevice.10.bc"];
         let programs = beside.iter().map(|name| if *name == "." { path.clone() } else { path.with_file_name(name) });
@@ -106,7 +107,7 @@ impl Nvcc {
             help: HOST_COMPILER_HELP.to_owned(),
         };
         let found = nvcc::which(program).ok_or_else(missing)?;
-        let version = version_line(&found, |line| !line.is_empty()).map_err(|_| missing())?;
+        let version = version_line(Command::new(&found), |line| !line.is_empty()).map_err(|_| missing())?;
         let host = Host { version, program: program::identity(&found) };
         hosts.insert(name, host.clone());
         Ok(host)

@@ -173,14 +173,15 @@ fn signal_of_a_child(said: &str) -> Option<i32> {
         .map(|(_, signal)| signal)
 }
 
-/// The first line of `program --version` for which `wanted` is true.
-pub(super) fn version_line(program: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<String> {
-    let output = Command::new(program).arg("--version").stdin(Stdio::null()).env("LC_ALL", "C").output()?;
+/// The first line that a command prints with `--version` for which `wanted` is true.
+pub(super) fn version_line(mut command: Command, wanted: impl Fn(&str) -> bool) -> io::Result<String> {
+    let output = command.arg("--version").stdin(Stdio::null()).env("LC_ALL", "C").output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().find(|line| wanted(line)).or_else(|| text.lines().next());
     line.map(|line| line.trim().to_owned()).ok_or_else(|| {
         let said = String::from_utf8_lossy(&output.stderr);
-        io::Error::other(format!("`{} --version` said nothing ({}) {said}", program.display(), output.status))
+        let program = command.get_program().display();
+        io::Error::other(format!("`{program} --version` said nothing ({}) {said}", output.status))
     })
 }
 
