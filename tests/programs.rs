@@ -117,6 +117,7 @@ fn a_program_is_measured_in_turn_with_the_kernels() {
     let record = &program["external"];
     assert_eq!((&record["turn"], &record["versions"]["sh"]), (&10.into(), &"1.0".into()));
     assert_eq!((&record["command"][2], &record["errors"]["max_abs_err"]), (&"good".into(), &0.0.into()));
+    assert_eq!(record["errors"]["seeds"], 1, "both checks have the same seed");
 
     assert_eq!(program["timing"]["sampling"]["converged"], true);
     // The kernel was measured twice for the limit.

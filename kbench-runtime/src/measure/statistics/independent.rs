@@ -76,6 +76,7 @@ mod tests {
         assert!(worth.iter().sum::<usize>() >= 8000, "{worth:?}");
         assert_eq!(independent(&[1.0; 50]), 50);
         assert_eq!(independent(&[]), 0);
+        assert_eq!(independent(&[1.0, 2.0, 3.0]), 3);
         assert_eq!(independent(&[1.0, 2.0, 3.0, 4.0]), 4);
         // Alternating samples cancel: the number is at most that of the samples.
         let alternating: Vec<f64> = (0..100).map(|i| f64::from(i % 2)).collect();

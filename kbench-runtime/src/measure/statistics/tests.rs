@@ -215,6 +215,12 @@ fn the_range_is_the_interval_below_twenty_rounds_and_no_more_from_there_on() {
 }
 
 #[test]
+fn the_inverse_of_a_speedup_has_inverse_ends_in_order() {
+    let inverse = Speedup { ratio: 4.0, low: 2.0, high: 8.0 }.inverse();
+    assert_eq!(inverse, Speedup { ratio: 0.25, low: 0.125, high: 0.5 });
+}
+
+#[test]
 fn fewer_than_six_samples_have_no_interval() {
     let interval = |n: u32| {
         let times: Vec<f64> = (0..n).map(|i| 100.0 + f64::from(i)).collect();

@@ -358,3 +358,30 @@ fn coverage_of_hundreds_of_finals() {
         }
     }
 }
+
+/// 100 times with noise of that share.
+fn noisy(seed: u64, time: f64, sigma: f64) -> Vec<f64> {
+    let (mut rng, noise) = (ChaCha8Rng::seed_from_u64(seed), LogNormal::new(0.0, sigma).unwrap());
+    (0..100).map(|_| time * noise.sample(&mut rng)).collect()
+}
+
+#[test]
+fn the_fastest_case_is_compared_with_each_other_one_too() {
+    let until = Convergence { decides: true, ..UNTIL };
+    let [first, fast, close] =
+        [(1, 1000.0, 0.001), (2, 900.0, 0.001), (3, 905.0, 0.05)].map(|(seed, time, sigma)| noisy(seed, time, sigma));
+    let compared = |cases: &[&[f64]]| Stopping::new(100, Some(until), cases.len()).are_compared(cases);
+    assert!(compared(&[&first, &fast]) && compared(&[&first, &close]), "certainly faster than the first one");
+    assert!(!compared(&[&first, &fast, &close]) && !compared(&[&first, &close, &fast]), "nobody knows the fastest");
+    assert!(compared(&[&fast, &first]), "none is faster than the first one");
+}
+
+#[test]
+fn ratios_of_the_first_case_and_its_controls_show_noise() {
+    let stopping = Stopping::new(100, Some(UNTIL), 3).with_controls(vec![1]);
+    assert_eq!([0, 1, 2].map(|case| stopping.is_control(case)), [true, true, false]);
+    let cases = [1, 2, 3].map(|seed| noisy(seed, 1000.0, 0.001));
+    let cases = cases.each_ref().map(Vec::as_slice);
+    let of = |one| stopping.ratios(&cases, one).unwrap().iter().map(|ratio| ratio.is_control).collect::<Vec<_>>();
+    assert_eq!([0, 1, 2].map(of), [[true, false], [true, false], [false, false]]);
+}
