@@ -24,6 +24,11 @@ pub fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     read_at_most(path, LARGEST)
 }
 
+/// The same with the name in the error.
+pub fn read_named_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    read_bytes(path).map_err(|error| in_context(path, &error))
+}
+
 /// Whether two paths lead to the same file or folder.
 pub fn same_file(a: &Path, b: &Path) -> bool {
     a == b || matches!((std::fs::canonicalize(a), std::fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)

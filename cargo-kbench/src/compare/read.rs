@@ -76,7 +76,7 @@ pub struct Time {
 /// Reads a file of any of the three kinds. Returns the number of damaged lines of a journal too.
 pub fn read(path: &Path) -> io::Result<(Vec<Measured>, usize)> {
     // A damaged line of a journal may be no text.
-    let bytes = file::read_bytes(path).map_err(|error| file::in_context(path, &error))?;
+    let bytes = file::read_named_bytes(path)?;
     let invalid = |error: serde_json::Error| file::invalid(path, error);
     if let Ok(value) = serde_json::from_slice::<Value>(&bytes)
         && value.get("record").is_none()

@@ -88,10 +88,7 @@ fn key(words: &[String], package: &Path) -> io::Result<String> {
     for word in words {
         let path = package.join(word);
         if path.is_file() {
-            files.push((
-                word,
-                fingerprint::of_bytes(&file::read_bytes(&path).map_err(|error| file::in_context(&path, &error))?),
-            ));
+            files.push((word, fingerprint::of_bytes(&file::read_named_bytes(&path)?)));
         }
     }
     Ok(fingerprint::of("input of a command 1", &(words, files))[..32].to_owned())

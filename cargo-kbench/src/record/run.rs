@@ -44,7 +44,7 @@ impl Run {
     /// Reads a journal.
     pub fn read(path: &Path) -> io::Result<Self> {
         // A damaged line may be no text.
-        let bytes = file::read_bytes(path).map_err(|error| file::in_context(path, &error))?;
+        let bytes = file::read_named_bytes(path)?;
         let run = Self::of(journal::records(&bytes));
         if run.start.kernel.is_empty() {
             return Err(file::invalid(path, "no journal of `cargo kbench autotune`"));
